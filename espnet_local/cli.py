@@ -1,0 +1,41 @@
+"""What the command-line programs share: logs to stderr with a time, errors in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Sends log records to stderr, one line each with a time; results go to stdout."""
+    logging.basicConfig(level=level, format=LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S", force=True)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a program's `main` and turns the user's mistakes into one line and exit status 1.
+
+    `ValueError` and `OSError` are the user's (input, options, files); anything else is ours and
+    keeps its traceback. `XLSR_TRACEBACK=1` shows the traceback of those too.
+    """
+    try:
+        main()
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`): stop quietly, as other filters do.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if os.environ.get("XLSR_TRACEBACK"):
+            raise
+        message = f"{error.strerror}: {error.filename}" if _is_plain_os_error(error) else str(error)
+        print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _is_plain_os_error(error: Exception) -> bool:
+    return isinstance(error, OSError) and bool(error.strerror) and error.filename is not None

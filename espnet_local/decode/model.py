@@ -1,0 +1,110 @@
+"""Loads what training wrote, without ESPnet: config, tokens and weights of a sub-stage."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from espnet_local.config import ContextSpec, from_mapping, load_yaml
+from espnet_local.encoder.spec import EncoderSpec
+from espnet_local.encoder.streaming import StreamingEncoder
+from espnet_local.tokens import Tokenizer
+from espnet_local.training.plan import BEST_CHECKPOINT
+from espnet_local.transducer.joiner import Joiner
+from espnet_local.transducer.predictor import PredictorSpec, StatelessPredictor
+from espnet_local.transducer.spec import TransducerSpec
+
+
+class Transducer(nn.Module):
+    """The parts that decoding needs, under the names they have in ESPnet's checkpoints."""
+
+    def __init__(
+        self, encoder: StreamingEncoder, decoder: StatelessPredictor, joint_network: Joiner
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.joint_network = joint_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A trained sub-stage."""
+
+    model: Transducer
+    tokenizer: Tokenizer
+
+    @property
+    def own_contexts(self) -> list[ContextSpec]:
+        """The streaming context it was validated in; empty when that is full context."""
+        first = self.model.encoder.spec.contexts.first
+        return [] if first.chunk_frames is None else [first]
+
+
+def load_model(stage_dir: str | Path, checkpoint: str = BEST_CHECKPOINT) -> LoadedModel:
+    """Reads `config.yaml`, `bpe.model` and a checkpoint of a sub-stage's folder.
+
+    Args:
+        stage_dir: `exp/<tag>/stage5b`.
+        checkpoint: a file in it.
+
+    Raises:
+        FileNotFoundError: when one of the files is missing.
+        ValueError: when the config is of another model, or the weights do not fit it, naming what.
+    """
+    folder = Path(stage_dir)
+    config_path = folder / "config.yaml"
+    config = load_yaml(config_path)
+    for key, wanted in (("encoder", "xlsr_streaming"), ("decoder", "stateless")):
+        if config.get(key) != wanted:
+            raise ValueError(f"{config_path}: {key} must be {wanted!r}, got {config.get(key)!r}")
+    tokens: list[str] = config["token_list"]
+    encoder = StreamingEncoder(_spec(EncoderSpec, config, "encoder_conf", config_path))
+    predictor_spec = _spec(PredictorSpec, config, "decoder_conf", config_path)
+    model = Transducer(
+        encoder,
+        StatelessPredictor(len(tokens), predictor_spec),
+        Joiner(
+            len(tokens),
+            encoder.output_size(),
+            predictor_spec.dim,
+            _spec(TransducerSpec, config, "model_conf", config_path).joiner,
+        ),
+    )
+    _load_weights(model, folder / checkpoint)
+    return LoadedModel(
+        model=model.eval(), tokenizer=Tokenizer.from_files(folder / "bpe.model", tokens)
+    )
+
+
+def _spec(kind: type, config: dict[str, Any], key: str, path: Path) -> Any:
+    try:
+        return from_mapping(kind, config.get(key), key)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    """Strictly, but for the auxiliary CTC, which decoding does not use."""
+    try:
+        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: not a readable checkpoint: {reason}") from None
+    weights = {k: v for k, v in weights.items() if not k.startswith("ctc.")}
+    wanted = model.state_dict()
+    missing, surplus = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    if missing or surplus:
+        raise ValueError(f"{path}: missing weights {missing}, surplus weights {surplus}")
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape:
+            raise ValueError(
+                f"{path}: {name} must be of shape {tuple(wanted[name].shape)}, "
+                f"got {tuple(value.shape)}"
+            )
+    model.load_state_dict(weights)

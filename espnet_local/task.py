@@ -1,0 +1,121 @@
+"""Our parts in ESPnet's ASR task: registration, and the trainer's voice.
+
+ESPnet's registries are dictionaries made to be extended; nothing of ESPnet is replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from espnet2.asr.decoder.abs_decoder import AbsDecoder
+from espnet2.asr.encoder.abs_encoder import AbsEncoder
+from espnet2.tasks.asr import ASRTask, decoder_choices, encoder_choices, model_choices
+from espnet2.train.dataset import DATA_TYPES
+from espnet2.train.reporter import SubReporter, aggregate
+from espnet2.train.trainer import Trainer
+
+from espnet_local.audio import AudioReader
+from espnet_local.config import from_mapping
+from espnet_local.encoder.spec import EncoderSpec
+from espnet_local.encoder.streaming import StreamingEncoder
+from espnet_local.model import XlsrTransducerModel
+from espnet_local.training.setup import AUDIO_TYPE
+from espnet_local.transducer.espnet_interface import EspnetSearchMixin
+from espnet_local.transducer.predictor import PredictorSpec
+
+class XlsrStreamingEncoder(StreamingEncoder, AbsEncoder):
+    """`encoder: xlsr_streaming`; `encoder_conf` holds the fields of `EncoderSpec`."""
+
+    def __init__(self, input_size: int = 1, **encoder_conf: Any) -> None:
+        super().__init__(from_mapping(EncoderSpec, encoder_conf, "encoder_conf"))
+
+
+class EspnetStatelessPredictor(EspnetSearchMixin, AbsDecoder):
+    """`decoder: stateless`; `decoder_conf` holds the fields of `PredictorSpec`."""
+
+    def __init__(self, vocab_size: int, encoder_output_size: int, **decoder_conf: Any) -> None:
+        super().__init__(vocab_size, from_mapping(PredictorSpec, decoder_conf, "decoder_conf"))
+
+
+def register() -> None:
+    """Makes encoder, decoder, model and data type known to ESPnet; twice does no harm."""
+    encoder_choices.classes["xlsr_streaming"] = XlsrStreamingEncoder
+    decoder_choices.classes["stateless"] = EspnetStatelessPredictor
+    model_choices.classes["xlsr_transducer"] = XlsrTransducerModel
+    # ESPnet's own types hand the 16-bit integers of an archive through; we want [-1, 1].
+    DATA_TYPES[AUDIO_TYPE] = {
+        "func": AudioReader,
+        "kwargs": [],
+        "help": "wav.scp with files or archives; samples are scaled to [-1, 1].",
+    }
+
+
+class ReportingTrainer(Trainer):
+    """ESPnet's trainer, telling how far it is.
+
+    `report` receives one line every few seconds of training and one after each validation.
+    """
+
+    report: Callable[[str], None] = staticmethod(logging.info)
+    seconds_between_reports = 5.0
+
+    @classmethod
+    def train_one_epoch(  # type: ignore[override]
+        cls, model, iterator, optimizers, schedulers, scaler, reporter, summary_writer, options,
+        distributed_option,
+    ) -> bool:
+        """One epoch, as ESPnet's, with progress lines."""
+        return super().train_one_epoch(
+            model=model,
+            iterator=cls._counted(iterator, reporter, options),
+            optimizers=optimizers,
+            schedulers=schedulers,
+            scaler=scaler,
+            reporter=reporter,
+            summary_writer=summary_writer,
+            options=options,
+            distributed_option=distributed_option,
+        )
+
+    @classmethod
+    def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:  # type: ignore[override]
+        """One validation, as ESPnet's, with its result in a line."""
+        super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
+        cls.report(
+            f"epoch {reporter.get_epoch()}/{options.max_epoch}: validation loss "
+            f"{_mean(reporter, 'loss'):.2f}, WER {_mean(reporter, 'wer'):.1f} %"
+        )
+
+    @classmethod
+    def _counted(
+        cls, iterator: Iterable[Any], reporter: SubReporter, options: Any
+    ) -> Iterator[Any]:
+        total = len(iterator) if hasattr(iterator, "__len__") else None
+        said = time.monotonic()
+        for number, batch in enumerate(iterator, 1):
+            yield batch
+            if time.monotonic() - said >= cls.seconds_between_reports:
+                said = time.monotonic()
+                place = f"{number}/{total}" if total else f"{number}"
+                cls.report(
+                    f"epoch {reporter.get_epoch()}/{options.max_epoch} batch {place} "
+                    f"loss {_mean(reporter, 'loss', last=20):.2f}"
+                )
+
+
+def _mean(reporter: SubReporter, key: str, last: int = 0) -> float:
+    """The mean of a statistic, weighted as ESPnet does, over the last values or all."""
+    values = reporter.stats.get(key)
+    return float(aggregate(values[-last:])) if values else float("nan")
+
+
+class XlsrTransducerTask(ASRTask):
+    """ESPnet's ASR task with our trainer."""
+
+    trainer = ReportingTrainer
+
+
+register()

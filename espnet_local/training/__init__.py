@@ -1,0 +1,1 @@
+"""The five training stages: what each sub-stage trains, from which parent, and running it."""

@@ -1,0 +1,201 @@
+"""Trains one sub-stage with ESPnet's trainer: begin, resume or redo, and a stamp at the end."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+
+from espnet_local.audio import AudioReader
+from espnet_local.cli import LOG_FORMAT
+from espnet_local.config import from_mapping, nearest, to_mapping
+from espnet_local.encoder.spec import EncoderSpec
+from espnet_local.encoder.streaming import StreamingEncoder
+from espnet_local.files import read_table, write_table, write_text
+from espnet_local.stamp import write_stamp
+from espnet_local.training.initial import pretrained_init_params
+from espnet_local.training.plan import BEST_CHECKPOINT
+from espnet_local.training.setup import AUDIO_TYPE, Setup
+from espnet_local.training.warm_start import save_front_end, warm_start
+
+log = logging.getLogger(__name__)
+
+INPUTS_NAME = ".inputs"  # the fingerprint a folder was begun with
+
+
+class Result(NamedTuple):
+    """Validation of the best epoch."""
+
+    epoch: int
+    loss: float  # transducer + weighted CTC, nats an utterance
+    wer: float  # % of words, greedy
+
+
+def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
+    """Trains a sub-stage to its end and stamps its folder.
+
+    A folder begun with the same inputs is resumed; one with other inputs is moved aside.
+
+    Args:
+        setup: what to train.
+        report: receives progress lines.
+
+    Returns:
+        The validation of the epoch whose checkpoint the children start from.
+    """
+    # ESPnet takes ten seconds and more; plotting and checking never come here.
+    from espnet_local.task import ReportingTrainer, XlsrTransducerTask
+
+    fingerprint = setup.fingerprint()
+    _prepare_folder(setup.folder, fingerprint)
+    log_file = logging.FileHandler(setup.folder / "train.log")
+    log_file.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.getLogger().addHandler(log_file)
+    try:
+        config = _complete_config(setup, report)
+        path = setup.folder / "espnet.yaml"
+        write_text(path, yaml.safe_dump(config, sort_keys=False))
+        parser = XlsrTransducerTask.get_parser()
+        _check_keys(config, parser)
+        ReportingTrainer.report = staticmethod(report)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # ESPnet's use of torch.cuda.amp
+            XlsrTransducerTask.main(args=parser.parse_args(["--config", str(path)]))
+        result = _best_epoch(setup.folder)
+    finally:
+        logging.getLogger().removeHandler(log_file)
+        log_file.close()
+    write_stamp(
+        setup.folder,
+        fingerprint,
+        substage=setup.substage,
+        parent=setup.parent.name if setup.parent else "pretrained",
+        contexts=to_mapping(_encoder_spec(setup).contexts),
+        best_epoch=result.epoch,
+        valid_loss=result.loss,
+        valid_wer=result.wer,
+        seed=setup.options.seed,
+    )
+    return result
+
+
+def _prepare_folder(folder: Path, fingerprint: str) -> None:
+    """Makes the folder, keeps one begun with these inputs, moves any other aside."""
+    inputs = folder / INPUTS_NAME
+    if folder.exists() and (not inputs.exists() or inputs.read_text().strip() != fingerprint):
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.replaced{number}")).exists():
+            number += 1
+        folder.rename(aside)
+        log.warning("%s was made from other inputs: kept as %s", folder, aside)
+    if folder.exists():
+        log.info("%s: going on where it stopped", folder)
+        _drop_unreadable_checkpoint(folder)
+    write_text(inputs, fingerprint + "\n")
+
+
+def _drop_unreadable_checkpoint(folder: Path) -> None:
+    """Removes a checkpoint that a kill cut short: the sub-stage then begins anew."""
+    path = folder / "checkpoint.pth"
+    if not path.exists():
+        return
+    try:
+        torch.load(path, map_location="cpu", weights_only=False)
+    except (RuntimeError, EOFError, OSError) as error:
+        log.warning("%s is cut short (%s): beginning anew", path, error)
+        path.unlink()
+
+
+def _encoder_spec(setup: Setup) -> EncoderSpec:
+    return from_mapping(EncoderSpec, setup.espnet["encoder_conf"], "encoder_conf")
+
+
+def _complete_config(setup: Setup, report: Callable[[str], None]) -> dict[str, Any]:
+    """ESPnet's config with the files of this run."""
+    options, folder = setup.options, setup.folder
+    # The folder is complete in itself: decoding and sharing need nothing beside it.
+    shutil.copyfile(options.tokens / "bpe.model", folder / "bpe.model")
+    config = dict(setup.espnet)
+    config.update(
+        output_dir=str(folder),
+        ngpu=options.ngpu,
+        multiprocessing_distributed=options.ngpu > 1,
+        resume=True,
+        token_type="bpe",
+        bpemodel=str(folder / "bpe.model"),
+        token_list=str(options.tokens / "tokens.txt"),
+        best_model_criterion=[["valid", "wer", "min"]],
+        init_param=_init_params(setup, report),
+        # While the transformer is held, its weights get no gradient.
+        unused_parameters=_encoder_spec(setup).thaw_after_batches > 0,
+    )
+    for mode, name in (("train", "train"), ("valid", "dev")):
+        source = options.data / name
+        shape = folder / f"{mode}_speech_shape"
+        usable = read_table(options.tokens / f"{name}_text_shape")
+        samples = read_table(source / "utt2num_samples")
+        write_table(shape, {utt: samples[utt] for utt in usable})
+        config[f"{mode}_data_path_and_name_and_type"] = [
+            [str(source / "wav.scp"), "speech", AUDIO_TYPE],
+            [str(source / "text"), "text", "text"],
+        ]
+        config[f"{mode}_shape_file"] = [str(shape)]
+    return config
+
+
+def _init_params(setup: Setup, report: Callable[[str], None]) -> list[str]:
+    """ESPnet's `init_param`: the weights that the sub-stage begins with."""
+    if setup.parent is not None:
+        # All weights; the count of batches begins anew with the draws of this sub-stage.
+        return [f"{setup.parent.checkpoint}:::encoder.train_batches"]
+    if setup.options.pretrained is not None:
+        return pretrained_init_params(setup.options.pretrained, setup.options.tokens)
+    if setup.recipe.warm_start.steps == 0:
+        return []
+    path = setup.folder / "warm_start.pth"
+    if not path.exists():
+        encoder = StreamingEncoder(_encoder_spec(setup))
+        audio = AudioReader(setup.options.data / "train" / "wav.scp")
+        warm_start(encoder, audio, setup.recipe.warm_start, setup.options.seed, report)
+        save_front_end(encoder, path)
+    return [str(path)]
+
+
+def _check_keys(config: dict[str, Any], parser: argparse.ArgumentParser) -> None:
+    """Finds keys that neither ESPnet nor the optimiser knows.
+
+    Raises:
+        ValueError: naming the key and the nearest known one.
+    """
+    from espnet2.tasks.abs_task import optim_classes
+
+    known = {action.dest for action in parser._actions}
+    for key in config:
+        if key not in known:
+            raise ValueError(f"config: unknown key {key!r}{nearest(key, known)}")
+    optimiser = optim_classes.get(config.get("optim"))
+    if optimiser is None:
+        raise ValueError(
+            f"config: optim must be one of {', '.join(optim_classes)}, got {config.get('optim')!r}"
+        )
+    options = set(inspect.signature(optimiser).parameters) - {"params"}
+    for key in config["optim_conf"]:
+        if key not in options:
+            raise ValueError(f"optim_conf: unknown key {key!r}{nearest(key, options)}")
+
+
+def _best_epoch(folder: Path) -> Result:
+    """The epoch that ESPnet's link to the best checkpoint names, with its validation."""
+    epoch = int(os.readlink(folder / BEST_CHECKPOINT).removesuffix("epoch.pth"))
+    states = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=False)
+    valid = states["reporter"]["stats"][epoch]["valid"]
+    return Result(epoch, float(valid["loss"]), float(valid["wer"]))

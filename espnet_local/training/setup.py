@@ -1,0 +1,146 @@
+"""What one sub-stage is trained with: ESPnet's config, the files it reads, and their fingerprint.
+
+No torch here, so that an unchanged sub-stage is recognised before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from espnet_local.config import from_mapping, load_yaml, to_mapping
+from espnet_local.encoder.spec import EncoderSpec
+from espnet_local.files import fingerprint
+from espnet_local.training.plan import Parent, Plan, merge, stage_dir, stage_of
+from espnet_local.training.spec import RecipeSpec, WarmStartSpec
+
+AUDIO_TYPE = "scaled_audio"  # our data type in ESPnet, see espnet_local.task
+DEBUG_EPOCH_BATCHES = 4
+DEBUG_WARM_START_STEPS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingOptions:
+    """The choices of a `run.sh` call that shape training."""
+
+    data: Path  # data/<corpus>, with train and dev in it
+    tokens: Path  # token_list/<type>_<size>
+    expdir: Path  # exp/<tag>
+    ngpu: int = 0
+    seed: int = 0
+    debug: bool = False
+    pretrained: Path | None = None  # checkpoint that stage 1 starts from
+
+    def __post_init__(self) -> None:
+        if self.ngpu < 0:
+            raise ValueError(f"ngpu must be >= 0, got {self.ngpu}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """One sub-stage, ready to be trained."""
+
+    substage: str
+    folder: Path
+    espnet: dict[str, Any]  # ESPnet's config, without the files
+    recipe: RecipeSpec
+    parent: Parent | None
+    options: TrainingOptions
+
+    def input_files(self) -> list[Path]:
+        """Every file that the result depends on.
+
+        Raises:
+            FileNotFoundError: when one is missing.
+        """
+        options = self.options
+        files = [options.tokens / "bpe.model", options.tokens / "tokens.txt"]
+        for name in ("train", "dev"):
+            files += [options.data / name / table for table in ("wav.scp", "text", "utt2num_samples")]
+            files.append(options.tokens / f"{name}_text_shape")
+        if self.parent is not None:
+            files.append(self.parent.checkpoint)
+        elif options.pretrained is not None:
+            files.append(options.pretrained)
+        for path in files:
+            if not path.exists():
+                raise FileNotFoundError(2, "no such file", str(path))
+        return files
+
+    def fingerprint(self) -> str:
+        """Equal when config, data, tokens and parent are equal."""
+        values = {
+            "espnet": self.espnet,
+            "recipe": to_mapping(self.recipe) if self.parent is None else None,
+            "parent": self.parent.fingerprint if self.parent else None,
+        }
+        return fingerprint(values, self.input_files())
+
+
+def load_size(path: Path, overrides: Path | None = None) -> tuple[dict[str, Any], RecipeSpec]:
+    """Reads a size's config, and over it a corpus's own: ESPnet's part and ours.
+
+    Raises:
+        ValueError: for a misspelt key of ours; ESPnet's keys are checked when it is loaded.
+    """
+    config = load_yaml(path)
+    if overrides is not None:
+        config = merge(config, load_yaml(overrides))
+    try:
+        recipe = from_mapping(RecipeSpec, config.pop("recipe", {}), "recipe")
+        for key in ("num_iters_per_epoch", "optim_conf", "encoder_conf"):
+            if key not in config:
+                raise ValueError(f"missing key {key!r}")
+        from_mapping(EncoderSpec, config["encoder_conf"], "encoder_conf")
+    except ValueError as error:
+        raise ValueError(f"{path if overrides is None else overrides}: {error}") from None
+    return config, recipe
+
+
+def make_setup(
+    plan: Plan,
+    substage: str,
+    size_config: dict[str, Any],
+    recipe: RecipeSpec,
+    parent: Parent | None,
+    options: TrainingOptions,
+) -> Setup:
+    """Joins the size's config with what the plan says of the sub-stage."""
+    spec = plan.substages[substage]
+    config = copy.deepcopy(size_config)
+    epochs = spec.epochs
+    if options.debug:
+        epochs = 1
+        config["num_iters_per_epoch"] = DEBUG_EPOCH_BATCHES
+        steps = min(recipe.warm_start.steps, DEBUG_WARM_START_STEPS)
+        recipe = RecipeSpec(warm_start=WarmStartSpec(steps=steps))
+    updates = epochs * (config["num_iters_per_epoch"] // config.get("accum_grad", 1))
+    peak = config["optim_conf"]["lr"] * spec.lr_scale
+    config["optim_conf"]["lr"] = peak
+    config["scheduler"] = "onecyclelr"
+    config["scheduler_conf"] = {
+        "max_lr": peak,
+        "total_steps": updates + 1,  # torch raises after the last one, and ESPnet steps after it
+        "pct_start": spec.warmup_share,
+        "anneal_strategy": "linear",
+        "cycle_momentum": False,
+        "final_div_factor": 100.0,
+    }
+    config["max_epoch"] = epochs
+    config["seed"] = options.seed
+    encoder_conf = config["encoder_conf"]
+    encoder_conf["contexts"] = to_mapping(spec.contexts)
+    encoder_conf["seed"] = options.seed
+    if stage_of(substage) > 1:
+        # The transformer is held only while predictor and joiner are still random.
+        encoder_conf["thaw_after_batches"] = 0
+    return Setup(
+        substage=substage,
+        folder=stage_dir(options.expdir, substage),
+        espnet=config,
+        recipe=recipe,
+        parent=parent,
+        options=options,
+    )
