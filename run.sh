@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# From a corpus to a WER table: data, tokens, five training stages, decoding, scoring.
+# Every step skips itself when its inputs have not changed, and goes on where it was killed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. local/parse_options.sh
+
+stages="Stages:
+  -1  data      the corpus as Kaldi folders              data/<corpus>/{train,dev,test}
+   0  tokens    SentencePiece model and token list       data/<corpus>/token_list
+   1  training  full context                             exp/<tag>/stage1
+   2            chunks of 320, 640, 1280, 2560 ms        exp/<tag>/stage2a ... 2d
+   3            left context of 1, 2, all chunks         exp/<tag>/stage3a ... 3c
+   4            chunk and left context drawn per batch   exp/<tag>/stage4
+   5            attention sinks of 4, 16 frames          exp/<tag>/stage5a, 5b
+   6  decode    every trained model                      exp/<tag>/stage*/decode_*
+   7  score     the WER table                            exp/<tag>/RESULTS.md
+  Data and tokens are made whenever a later stage needs them."
+
+# name=default  #| kind | help; the kinds are explained in local/parse_options.sh.
+stage=-1            #| int -1 7 | first stage
+stop_stage=7        #| int -1 7 | last stage
+substage=           #| match ^([1-5][a-z]?(,[1-5][a-z]?)*)?$ | train only these, such as 2b or 2a,2b
+corpus=mini         #| text | mini, fsdd or kaldi:<folder with train, dev and test>
+size=tiny           #| one_of tiny xlsr_300m | size of the model, tiny or xlsr_300m
+debug=false         #| flag | the whole run on a sliver of data, in folders of its own
+ngpu=0              #| int 0 | GPUs to train on; 0 is the CPU
+nj=$(nproc)         #| int 1 | parallel jobs for data and decoding
+seed=1              #| int 0 | of training
+data=data           #| path | where prepared corpora go
+expdir=exp          #| path | where models and results go
+tag=                #| match ^[^/[:space:]]*$ | name of the experiment; <corpus>_<size> when empty
+sets="test"         #| match ^[^,[:space:]]+(,[^,[:space:]]+)*$ | sets to decode, such as dev,test
+token_type=unigram  #| one_of unigram bpe char | kind of tokens: unigram, bpe or char
+vocab_size=80       #| int 1 | number of tokens (unigram and bpe)
+pretrained=         #| path | checkpoint that stage 1 starts from
+language=en         #| text | of the mini corpus
+audio_format=flac.ark  #| text | how prepared audio is stored
+fsdd_dir=           #| path | folder laid out like the Free Spoken Digit Dataset
+fsdd_split=official #| text | how fsdd is split
+parse_options "$stages" "$@"
+
+((stage <= stop_stage)) || usage_error "--stage must be <= --stop_stage, got $stage > $stop_stage"
+for sub in ${substage//,/ }; do
+    ((stage <= ${sub:0:1} && ${sub:0:1} <= stop_stage)) ||
+        usage_error "--substage $sub is not in stages $stage to $stop_stage"
+done
+corpus_args=()
+case $corpus in
+    mini) name=mini corpus_args=(--language "$language") ;;
+    fsdd)
+        [[ -n $fsdd_dir ]] || usage_error "--corpus fsdd needs --fsdd_dir, the folder that holds" \
+            "the data set's recordings/<digit>_<speaker>_<number>.wav"
+        name=fsdd corpus_args=(--fsdd_dir "$fsdd_dir" --fsdd_split "$fsdd_split")
+        ;;
+    kaldi:?*)
+        corpus=kaldi:$(absolute "${corpus#kaldi:}")
+        name=kaldi_$(basename "${corpus#kaldi:}")
+        ;;
+    *) usage_error "--corpus must be mini, fsdd or kaldi:<folder>, got '$corpus'" ;;
+esac
+[[ -z $fsdd_dir || $corpus == fsdd ]] || usage_error "--fsdd_dir needs --corpus fsdd, got $corpus"
+
+debug_suffix=""
+debug_flag=()
+if [[ $debug == true ]]; then debug_suffix=_debug debug_flag=(--debug); fi
+dir=$data/$name$debug_suffix
+exp=$expdir/${tag:-${name}_$size}$debug_suffix
+tokens=$dir/token_list/${token_type}_$vocab_size
+IFS=, read -ra test_sets <<<"$sets"
+
+. ./path.sh
+. ./cmd.sh
+
+timed() { # timed <stage> <command...>
+    local begin=$SECONDS
+    log "stage $1"
+    "${@:2}"
+    log "stage $1 done in $((SECONDS - begin)) s"
+}
+
+shared_tokens=()
+if [[ $corpus == fsdd && -z $pretrained ]]; then
+    log "fsdd starts from the mini model: running mini up to stage 1, where that is not done"
+    ./run.sh --corpus mini --stop_stage $((stop_stage < 1 ? stop_stage : 1)) --size "$size" \
+        --ngpu "$ngpu" --nj "$nj" --seed "$seed" --data "$data" --expdir "$expdir" \
+        --token_type "$token_type" --vocab_size "$vocab_size" --language "$language" \
+        --audio_format "$audio_format" "${debug_flag[@]}"
+    pretrained=$expdir/mini_$size$debug_suffix/stage1/valid.wer.best.pth
+    shared_tokens=(--reuse "$data/mini$debug_suffix/token_list/${token_type}_$vocab_size")
+fi
+
+# What a stage needs is made first, whichever stage was asked for.
+((stage < 1)) || log "stage $stage needs data and tokens: making what is missing"
+timed -1 python -m local.corpora --corpus "$corpus" --output "$dir" --nj "$nj" \
+    --audio_format "$audio_format" "${corpus_args[@]}" "${debug_flag[@]}"
+((stop_stage >= 0)) || exit 0
+
+timed 0 python -m local.tokens --text "$dir/train/text" --type "$token_type" \
+    --vocab_size "$vocab_size" --output "$tokens" --sets "$dir/train" "$dir/dev" \
+    "${shared_tokens[@]}"
+
+train=("${train_cmd[@]}")
+if ((ngpu > 0)); then train=("${cuda_cmd[@]}" --gpu "$ngpu"); fi
+for s in 1 2 3 4 5; do
+    ((stage <= s && s <= stop_stage)) || continue
+    # Of --substage 2b,3a stage 2 trains 2b.
+    chosen=$(tr , '\n' <<<"$substage" | grep "^$s" | paste -sd, || true)
+    [[ -z $substage || -n $chosen ]] || continue
+    timed "$s" "${train[@]}" "$exp/log/train_stage$s.log" \
+        python -m espnet_local.bin.train --stage "$s" ${chosen:+--substage "$chosen"} \
+        --data "$dir" --tokens "$tokens" --size "$size" --corpus "$name" --expdir "$exp" \
+        --ngpu "$ngpu" --seed "$seed" ${pretrained:+--pretrained "$pretrained"} "${debug_flag[@]}"
+done
+
+decode() {
+    local call=(python -m espnet_local.bin.decode --expdir "$exp" --data "$dir"
+        --sets "${test_sets[@]}" "${debug_flag[@]}")
+    "${decode_cmd[@]}" JOB=1:"$nj" "$exp/log/decode.JOB.log" "${call[@]}" --shard JOB/"$nj"
+    "${call[@]}" --merge "$nj"
+}
+if ((stage <= 6 && stop_stage >= 6)); then timed 6 decode; fi
+
+if ((stop_stage >= 7)); then
+    timed 7 python -m espnet_local.bin.score --expdir "$exp" --data "$dir" --sets "${test_sets[@]}"
+fi
