@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from espnet_local.config import load_yaml
+from espnet_local.tokens import read_token_list
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,7 @@ def pretrained_init_params(checkpoint: Path, tokens: Path) -> list[str]:
     if not config_path.exists():
         raise ValueError(f"{checkpoint} has no config.yaml beside it")
     old = load_yaml(config_path)["token_list"]
-    new = [line.rstrip("\n") for line in (tokens / "tokens.txt").open(encoding="utf-8")]
-    if old == new:
+    if old == read_token_list(tokens / "tokens.txt"):
         log.info("starting from the whole model in %s", checkpoint)
         return [f"{checkpoint}:::encoder.train_batches"]
     log.info("starting from the encoder in %s; its tokens differ from %s", checkpoint, tokens)

@@ -26,6 +26,8 @@ from espnet_local.training.initial import pretrained_init_params
 from espnet_local.training.plan import BEST_CHECKPOINT
 from espnet_local.training.setup import AUDIO_TYPE, Setup
 from espnet_local.training.warm_start import save_front_end, warm_start
+from espnet_local.transducer.predictor import PredictorSpec
+from espnet_local.transducer.spec import TransducerSpec
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
     # ESPnet takes ten seconds and more; plotting and checking never come here.
     from espnet_local.task import ReportingTrainer, XlsrTransducerTask
 
+    parser = XlsrTransducerTask.get_parser()
+    _check_keys(setup.espnet, parser)
     fingerprint = setup.fingerprint()
     _prepare_folder(setup.folder, fingerprint)
     log_file = logging.FileHandler(setup.folder / "train.log")
@@ -64,8 +68,6 @@ def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
         config = _complete_config(setup, report)
         path = setup.folder / "espnet.yaml"
         write_text(path, yaml.safe_dump(config, sort_keys=False))
-        parser = XlsrTransducerTask.get_parser()
-        _check_keys(config, parser)
         ReportingTrainer.report = staticmethod(report)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # ESPnet's use of torch.cuda.amp
@@ -171,7 +173,7 @@ def _init_params(setup: Setup, report: Callable[[str], None]) -> list[str]:
 
 
 def _check_keys(config: dict[str, Any], parser: argparse.ArgumentParser) -> None:
-    """Finds keys that neither ESPnet nor the optimiser knows.
+    """Finds keys that neither ESPnet nor we nor the optimiser knows, before anything is written.
 
     Raises:
         ValueError: naming the key and the nearest known one.
@@ -187,6 +189,8 @@ def _check_keys(config: dict[str, Any], parser: argparse.ArgumentParser) -> None
         raise ValueError(
             f"config: optim must be one of {', '.join(optim_classes)}, got {config.get('optim')!r}"
         )
+    from_mapping(PredictorSpec, config.get("decoder_conf"), "decoder_conf")
+    from_mapping(TransducerSpec, config.get("model_conf"), "model_conf")
     options = set(inspect.signature(optimiser).parameters) - {"params"}
     for key in config["optim_conf"]:
         if key not in options:

@@ -52,7 +52,8 @@ def warm_start(
     keys = sorted(audio)
     torch.manual_seed(seed)
     extractor = encoder.feature_extractor
-    head = nn.Linear(encoder.spec.architecture.conv_layers[-1][0], MEL_BANDS)
+    channels = encoder.spec.architecture.conv_layers[-1][0]
+    head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, MEL_BANDS))
     targets = MelSpectrogram(
         SAMPLE_RATE,
         n_fft=512,
@@ -76,9 +77,10 @@ def warm_start(
         loss = (found - wanted).square().mean() / wanted.var()
         optimiser.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
-        left = float(loss) if step == 0 else 0.9 * left + 0.1 * float(loss)
+        left = loss.item() if step == 0 else 0.9 * left + 0.1 * loss.item()
         if (step + 1) % 100 == 0:
             report(f"warm start {step + 1}/{spec.steps}: {left:.0%} of log-mel variance left")
     return left

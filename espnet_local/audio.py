@@ -1,0 +1,145 @@
+"""Reading audio: files and kaldiio archives, as float32 in [-1, 1]. N samples.
+
+The value of a wav.scp line is `<file>` (wav, flac, ogg, mp3: what libsndfile reads) or
+`<archive>:<offset>` (a kaldiio archive with wav, or with any such format in its AUDIO container).
+
+Scaling differs in ESPnet's own data types: "sound" gives [-1, 1]; "kaldi_ark" gives [-1, 1] for
+FLAC in an archive but the bare 16-bit integers for wav, in an archive or not. This reader always
+gives [-1, 1], and finds what those pass over: a wav shorter than its header says, more than one
+channel, another rate.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from espnet_local.config import SAMPLE_RATE
+from espnet_local.files import read_table
+
+_CONTAINER = b"AUDIO"  # kaldiio: AUDIO, one byte with the length of the length, length, the file
+_UNKNOWN_LENGTH = 0xFFFFFFFF  # a wav written to a pipe
+
+
+class Audio(NamedTuple):
+    """Mono audio at the rate it was stored at."""
+
+    samples: np.ndarray  # (N,) float32 in [-1, 1]
+    sample_rate: int  # Hz
+
+
+def read_audio(value: str, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """The samples, (N,) float32 in [-1, 1], that a wav.scp value names.
+
+    Args:
+        value: `<file>` or `<archive>:<offset>`.
+        sample_rate: the rate the audio must have, Hz.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming the thing when it is empty, truncated, not mono, at another rate or
+            not audio.
+    """
+    audio = read_any_rate(value)
+    if audio.sample_rate != sample_rate:
+        raise ValueError(f"{value}: {audio.sample_rate} Hz, expected {sample_rate} Hz")
+    return audio.samples
+
+
+def read_any_rate(value: str) -> Audio:
+    """As `read_audio`, at whatever rate the audio has."""
+    blob = _read_blob(value)
+    if not blob:
+        raise ValueError(f"{value}: empty file")
+    missing = _missing_wav_bytes(blob)
+    if missing:
+        raise ValueError(f"{value}: truncated, {missing} bytes short of what its header says")
+    try:
+        with soundfile.SoundFile(BytesIO(blob)) as stream:
+            frames, channels, rate = stream.frames, stream.channels, stream.samplerate
+            if channels != 1:
+                raise ValueError(f"{value}: {channels} channels, expected 1")
+            samples = stream.read(dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{value}: not readable as audio: {error.error_string}") from None
+    if len(samples) < frames:
+        raise ValueError(f"{value}: truncated, {len(samples)} of {frames} samples")
+    if len(samples) == 0:
+        raise ValueError(f"{value}: empty audio")
+    return Audio(samples, rate)
+
+
+class AudioReader(Mapping[str, np.ndarray]):
+    """The audio of a wav.scp by utterance, read when asked for; also an ESPnet data loader.
+
+    Args:
+        scp: path of the wav.scp.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_table` does here, and `read_audio` on reading.
+    """
+
+    def __init__(self, scp: str | Path) -> None:
+        self._values = read_table(scp)
+
+    def __getitem__(self, utterance: str) -> np.ndarray:
+        return read_audio(self._values[utterance])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def split_offset(value: str) -> tuple[Path, int | None]:
+    """A wav.scp value as path and offset in bytes; None when it names a whole file."""
+    name, separator, offset = value.rpartition(":")
+    if separator and offset.isdecimal():
+        return Path(name), int(offset)
+    return Path(value), None
+
+
+def _read_blob(value: str) -> bytes:
+    """The bytes of one audio file, also when it lies in an archive."""
+    path, offset = split_offset(value)
+    if offset is None:
+        return path.read_bytes()
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        head = stream.read(len(_CONTAINER))
+        if head == _CONTAINER:
+            digits = stream.read(1)
+            length = int.from_bytes(stream.read(digits[0]), "little") if digits else 0
+            blob = stream.read(length)
+            if len(blob) < length or not digits:
+                raise ValueError(f"{value}: truncated, the archive ends within it")
+            return blob
+        if head[:4] == b"RIFF":
+            length = struct.unpack("<I", (head[4:] + stream.read(3)).ljust(4, b"\0"))[0]
+            stream.seek(offset)
+            return stream.read(length + 8)
+    raise ValueError(f"{value}: neither AUDIO nor RIFF stands at this offset of the archive")
+
+
+def _missing_wav_bytes(blob: bytes) -> int:
+    """How many bytes of its data chunk a wav file lacks; 0 for other formats.
+
+    libsndfile takes a truncated wav for a shorter one.
+    """
+    if blob[:4] != b"RIFF" or blob[8:12] != b"WAVE":
+        return 0
+    position = 12
+    while position + 8 <= len(blob):
+        name, length = struct.unpack("<4sI", blob[position : position + 8])
+        position += 8
+        if name == b"data":
+            return 0 if length == _UNKNOWN_LENGTH else max(0, position + length - len(blob))
+        position += length + length % 2
+    return position - len(blob) if position > len(blob) else 0

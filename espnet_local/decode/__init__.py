@@ -1,0 +1,1 @@
+"""Searches, and decoding of data sets with trained models."""

@@ -1,0 +1,182 @@
+"""What there is to decode: sub-stage x context x method x set. No torch: skipping takes no time.
+
+A decoded set lies in `exp/<tag>/stage5b/decode_<context>_<method>/<set>/`; while it is being made,
+its shards lie there in `shard.<n>/<i>/`. Shard i of n holds utterances i, i + n, i + 2n, ... of the
+set, sorted by id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from espnet_local.config import ContextSpec, from_mapping, load_yaml, nearest, to_mapping
+from espnet_local.contexts import ContextDraws
+from espnet_local.files import fingerprint
+from espnet_local.stamp import STAMP_NAME, is_done, read_stamp
+
+Method = Literal["greedy", "beam"]
+
+FULL = ContextSpec()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodeSpec:
+    """`conf/decode.yaml`."""
+
+    checkpoint: str = "valid.wer.best.pth"  # in each sub-stage's folder
+    methods: tuple[Method, ...] = ("greedy", "beam")
+    beam: int = 4  # hypotheses that beam search keeps
+    batch_seconds: float = 120.0  # padded audio in a batch: memory, not results
+    contexts: tuple[ContextSpec, ...] = ()  # besides full context and the sub-stage's own
+
+    def __post_init__(self) -> None:
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"methods must name one or more, each once, got {list(self.methods)}")
+        if self.beam < 1:
+            raise ValueError(f"beam must be >= 1, got {self.beam}")
+        if self.batch_seconds <= 0:
+            raise ValueError(f"batch_seconds must be > 0, got {self.batch_seconds}")
+
+
+def load_decode_spec(path: str | Path) -> DecodeSpec:
+    """Reads `conf/decode.yaml`; a bad key or value is a `ValueError` naming file and key."""
+    try:
+        return from_mapping(DecodeSpec, load_yaml(path), "decode")
+    except ValueError as error:
+        # What is wrong with the YAML itself already names the file.
+        message = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: {message}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `index` of `count`, counted from 1."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise ValueError(f"shard must be I/N with 1 <= I <= N, got {self.index}/{self.count}")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """`2/4` -> Shard(2, 4)."""
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal()):
+            raise ValueError(f"shard must be I/N, for example 1/4, got {text!r}")
+        return cls(int(index), int(count))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodeTask:
+    """One set decoded with one model, context and method."""
+
+    stage_dir: Path
+    substage: str
+    context: ContextSpec
+    method: Method
+    data_dir: Path  # data/<corpus>/<set>
+    fingerprint: str  # of all that the hypotheses depend on
+
+    @property
+    def dataset(self) -> str:
+        """Name of the set."""
+        return self.data_dir.name
+
+    @property
+    def folder(self) -> Path:
+        """Where the hypotheses go."""
+        return self.stage_dir / f"decode_{self.context.name}_{self.method}" / self.dataset
+
+    def shard_folder(self, shard: Shard) -> Path:
+        """Where the hypotheses of one shard go."""
+        return self.folder / f"shard.{shard.count}" / str(shard.index)
+
+    def is_merged(self) -> bool:
+        """Whether the whole set is decoded and nothing has changed since."""
+        return is_done(self.folder, self.fingerprint)
+
+    def is_shard_done(self, shard: Shard) -> bool:
+        """Whether a shard is decoded and nothing has changed since."""
+        return is_done(self.shard_folder(shard), self.fingerprint)
+
+
+def plan_tasks(
+    expdir: Path, data: Path, sets: list[str], spec: DecodeSpec, only: list[str] | None = None
+) -> list[DecodeTask]:
+    """All there is to decode, done or not, sub-stage by sub-stage.
+
+    Args:
+        expdir: `exp/<tag>`.
+        data: `data/<corpus>`.
+        sets: folders in it.
+        only: sub-stages; all finished ones when None.
+
+    Raises:
+        ValueError: when no sub-stage is finished, or one that is asked for is not.
+        FileNotFoundError: when a checkpoint, `wav.scp` or `text` is missing.
+    """
+    # The text is not decoded, but stands for what archives under the same names hold.
+    inputs = {s: fingerprint(files=[data / s / "wav.scp", data / s / "text"]) for s in sets}
+    tasks = []
+    for substage, stage_dir in _chosen(expdir, only).items():
+        checkpoint = fingerprint(files=[stage_dir / spec.checkpoint])
+        contexts = dict.fromkeys([FULL, own_context(stage_dir), *spec.contexts])
+        for dataset in sets:
+            data_dir = data / dataset
+            for context in contexts:
+                for method in spec.methods:
+                    values = {
+                        "checkpoint": checkpoint,
+                        "data": inputs[dataset],
+                        "context": to_mapping(context),
+                        "method": method,
+                        "beam": spec.beam if method == "beam" else None,
+                    }
+                    tasks.append(
+                        DecodeTask(
+                            stage_dir=stage_dir,
+                            substage=substage,
+                            context=context,
+                            method=method,
+                            data_dir=data_dir,
+                            fingerprint=fingerprint(values),
+                        )
+                    )
+    return tasks
+
+
+def own_context(stage_dir: Path) -> ContextSpec:
+    """The context a finished sub-stage was validated in, from its stamp.
+
+    Raises:
+        ValueError: when the stamp does not tell.
+    """
+    stamp = read_stamp(stage_dir) or {}
+    where = f"{stage_dir / STAMP_NAME}: contexts"
+    if "contexts" not in stamp:
+        raise ValueError(f"{where}: missing; train the sub-stage again")
+    return from_mapping(ContextDraws, stamp["contexts"], where).first
+
+
+def finished_substages(expdir: Path) -> dict[str, Path]:
+    """Folders of the finished sub-stages by name, sorted; without what training moved aside."""
+    names = (path.parent.name for path in expdir.glob(f"stage*/{STAMP_NAME}"))
+    kept = sorted(name for name in names if "." not in name)  # stage1.replaced1
+    return {name.removeprefix("stage"): expdir / name for name in kept}
+
+
+def _chosen(expdir: Path, only: list[str] | None) -> dict[str, Path]:
+    found = finished_substages(expdir)
+    if not found:
+        raise ValueError(f"{expdir}: no finished sub-stage (stage*/{STAMP_NAME}); train one first")
+    for name in only or ():
+        if name not in found:
+            raise ValueError(
+                f"{expdir}: sub-stage {name!r} is not finished{nearest(name, found)} "
+                f"(finished: {', '.join(found)})"
+            )
+    return {name: path for name, path in found.items() if only is None or name in only}

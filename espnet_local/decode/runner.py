@@ -1,0 +1,137 @@
+"""Decodes one shard of a data set with a trained model.
+
+B utterances, N samples, T frames, D width.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from espnet_local.audio import AudioReader
+from espnet_local.config import RECEPTIVE_SAMPLES, SAMPLE_RATE, ContextSpec
+from espnet_local.decode.beam import beam_search
+from espnet_local.decode.greedy import greedy_search
+from espnet_local.decode.hypothesis import Hypothesis
+from espnet_local.decode.model import LoadedModel
+from espnet_local.decode.output import Outputs, write_outputs
+from espnet_local.decode.plan import DecodeSpec, DecodeTask, Method, Shard
+from espnet_local.files import read_table
+
+log = logging.getLogger(__name__)
+
+
+def make_device(name: str) -> torch.device:
+    """A device by name; one that is not there is a `ValueError`."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def decode_shard(
+    loaded: LoadedModel,
+    tasks: Iterable[DecodeTask],
+    shard: Shard,
+    spec: DecodeSpec,
+    report: Callable[[str], None],
+) -> None:
+    """Decodes one shard of each task; frames are encoded once for all methods of a context.
+
+    Args:
+        loaded: the model of the tasks' sub-stage, on the device to decode on.
+        tasks: of one sub-stage, those of a set and context side by side.
+        report: receives progress lines.
+
+    Raises:
+        ValueError, OSError: for audio that cannot be decoded, naming the utterance.
+    """
+    for (data_dir, context), group in groupby(tasks, key=lambda t: (t.data_dir, t.context)):
+        same_frames = list(group)
+        title = f"decode {same_frames[0].substage} {context.name} {data_dir.name}"
+        audio = AudioReader(data_dir / "wav.scp")
+        utterances = sorted(audio)[shard.index - 1 :: shard.count]
+        samples = _durations(data_dir / "utt2num_samples", utterances)
+        found: dict[Method, dict[str, Hypothesis]] = {task.method: {} for task in same_frames}
+        done, begin = 0, time.monotonic()
+        for batch in make_batches(samples, int(spec.batch_seconds * SAMPLE_RATE)):
+            frames, lengths = _encode(loaded, [_read(audio, u) for u in batch], context)
+            for method, hypotheses in found.items():
+                hypotheses.update(zip(batch, _search(loaded, frames, lengths, method, spec.beam)))
+            done += len(batch)
+            report(f"{title} {done}/{len(utterances)} utterances")
+        seconds, elapsed = sum(samples.values()) / SAMPLE_RATE, time.monotonic() - begin
+        log.info("%s: %.1f s of audio in %.1f s, %s", title, seconds, elapsed, " and ".join(found))
+        for task in same_frames:
+            outputs = Outputs.of(found[task.method], loaded.tokenizer)
+            for utterance in utterances:
+                log.debug("%s %s: %s", title, utterance, outputs.text[utterance])
+            write_outputs(task.shard_folder(shard), outputs, task.fingerprint)
+
+
+def make_batches(samples: Mapping[str, int], batch_samples: int) -> Iterator[list[str]]:
+    """Utterances in batches of at most `batch_samples` with padding, or of one; the longest first.
+
+    Args:
+        samples: utterance -> number of samples.
+    """
+    batch: list[str] = []
+    for utterance in sorted(samples, key=lambda u: (-samples[u], u)):
+        # Sorted, so the first of a batch is its longest.
+        if batch and samples[batch[0]] * (len(batch) + 1) > batch_samples:
+            yield batch
+            batch = []
+        batch.append(utterance)
+    if batch:
+        yield batch
+
+
+def _search(
+    loaded: LoadedModel, frames: Tensor, lengths: Tensor, method: Method, beam: int
+) -> list[Hypothesis]:
+    predictor, joiner = loaded.model.decoder, loaded.model.joint_network
+    if method == "greedy":
+        return greedy_search(predictor, joiner, frames, lengths)
+    return beam_search(predictor, joiner, frames, lengths, beam)
+
+
+@torch.no_grad()
+def _encode(
+    loaded: LoadedModel, batch: list[np.ndarray], context: ContextSpec
+) -> tuple[Tensor, Tensor]:
+    """B x (N,) samples -> (B, T, D) frames, (B,) frame counts."""
+    device = next(loaded.model.parameters()).device
+    lengths = torch.tensor([len(samples) for samples in batch], device=device)
+    samples = pad_sequence([torch.from_numpy(samples) for samples in batch], batch_first=True)
+    return loaded.model.encoder.forward_context(samples.to(device), lengths, context)
+
+
+def _read(audio: AudioReader, utterance: str) -> np.ndarray:
+    try:
+        samples = audio[utterance]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"utterance {utterance}: {error}") from None
+    if len(samples) < RECEPTIVE_SAMPLES:
+        raise ValueError(
+            f"utterance {utterance}: must have >= {RECEPTIVE_SAMPLES} samples, one frame, "
+            f"got {len(samples)}"
+        )
+    return samples
+
+
+def _durations(path: Path, utterances: list[str]) -> dict[str, int]:
+    table = read_table(path)
+    for utterance in utterances:
+        if not table.get(utterance, "").isdecimal():
+            raise ValueError(f"{path}: no number of samples for utterance {utterance}")
+    return {utterance: int(table[utterance]) for utterance in utterances}

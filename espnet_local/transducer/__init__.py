@@ -1,0 +1,1 @@
+"""The transducer: predictor, joiner and losses."""

@@ -1,0 +1,117 @@
+"""Reading audio from files and archives: scale, and every way in which it can be bad."""
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_local.audio import AudioReader, read_any_rate, read_audio
+
+RATE = 16_000
+PCM = np.array([0, 1, -1, 16384, -32768, 32767] * 50, np.int16)
+EXPECTED = PCM.astype(np.float32) / 32768
+
+
+def archive(path, write_kwargs=None, **utterances):
+    kwargs = {"write_function": "soundfile", "write_kwargs": write_kwargs} if write_kwargs else {}
+    kaldiio.save_ark(str(path), utterances, scp=f"{path}.scp", **kwargs)
+    return dict(line.split() for line in open(f"{path}.scp"))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_a_file_is_scaled_to_one(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, PCM, RATE, subtype="PCM_16")
+    samples = read_audio(str(path))
+    assert samples.dtype == np.float32
+    np.testing.assert_array_equal(samples, EXPECTED)
+
+
+@pytest.mark.parametrize("kwargs", [None, {"format": "flac"}, {"format": "wav"}])
+def test_each_entry_of_an_archive_is_scaled_to_one(tmp_path, kwargs):
+    values = archive(tmp_path / "a.ark", kwargs, a=(RATE, PCM[:100]), b=(RATE, PCM))
+    np.testing.assert_array_equal(read_audio(values["a"]), EXPECTED[:100])
+    np.testing.assert_array_equal(read_audio(values["b"]), EXPECTED)
+
+
+def test_a_reader_is_a_mapping_over_a_wav_scp(tmp_path):
+    soundfile.write(tmp_path / "a.wav", PCM, RATE)
+    (tmp_path / "wav.scp").write_text(f"u1 {tmp_path}/a.wav\nu2 {tmp_path}/none.wav\n")
+    reader = AudioReader(tmp_path / "wav.scp")
+    assert list(reader) == ["u1", "u2"]
+    assert len(reader) == 2
+    np.testing.assert_array_equal(reader["u1"], EXPECTED)
+    with pytest.raises(FileNotFoundError, match=r"none\.wav"):
+        reader["u2"]
+    with pytest.raises(KeyError):
+        reader["u3"]
+
+
+def test_espnets_kaldi_ark_type_leaves_integers_where_ours_scales(tmp_path):
+    values = archive(tmp_path / "a.ark", None, a=(RATE, PCM))
+    assert kaldiio.load_mat(values["a"])[1].max() == 32767
+    assert read_audio(values["a"]).max() < 1
+
+
+def test_another_rate_is_an_error_unless_any_will_do(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, PCM, 8000)
+    with pytest.raises(ValueError, match=r"a\.wav: 8000 Hz, expected 16000 Hz"):
+        read_audio(str(path))
+    assert read_any_rate(str(path)).sample_rate == 8000
+
+
+def test_stereo_is_an_error(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack([PCM, PCM], axis=1), RATE)
+    with pytest.raises(ValueError, match=r"a\.wav: 2 channels, expected 1"):
+        read_audio(str(path))
+
+
+@pytest.mark.parametrize(("kept", "reason"), [(0, "empty file"), (20, "not readable|truncated")])
+def test_a_file_cut_in_its_head_is_an_error(tmp_path, kept, reason):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, PCM, RATE)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=rf"a\.wav: ({reason})"):
+        read_audio(str(path))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_a_file_cut_in_its_samples_is_an_error(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(0).integers(-3000, 3000, 20_000).astype(np.int16)
+    soundfile.write(path, noise, RATE)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=rf"a\.{suffix}: (truncated|not readable)"):
+        read_audio(str(path))
+
+
+def test_a_wav_written_to_a_pipe_has_no_known_length_and_is_no_error(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, PCM, RATE)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"data") + 4
+    raw[at : at + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(read_audio(str(path)), EXPECTED)
+
+
+def test_a_file_without_samples_and_a_file_that_is_no_audio_are_errors(tmp_path):
+    soundfile.write(tmp_path / "a.wav", PCM[:0], RATE)
+    with pytest.raises(ValueError, match=r"a\.wav: empty audio"):
+        read_audio(str(tmp_path / "a.wav"))
+    (tmp_path / "b.wav").write_text("hello, I am a text")
+    with pytest.raises(ValueError, match=r"b\.wav: not readable as audio"):
+        read_audio(str(tmp_path / "b.wav"))
+
+
+@pytest.mark.parametrize("kwargs", [None, {"format": "flac"}])
+def test_a_cut_archive_and_a_wrong_offset_are_errors(tmp_path, kwargs):
+    path = tmp_path / "a.ark"
+    values = archive(path, kwargs, a=(RATE, PCM))
+    with pytest.raises(ValueError, match=r"a\.ark:1: neither AUDIO nor RIFF"):
+        read_audio(f"{path}:1")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"a\.ark:2: truncated"):
+        read_audio(values["a"])

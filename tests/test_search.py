@@ -1,0 +1,234 @@
+"""Greedy and beam search against slow references, in batches, under padding and in pieces."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from espnet_local.decode import beam as beam_module
+from espnet_local.decode import greedy as greedy_module
+from espnet_local.decode.beam import beam_search
+from espnet_local.decode.greedy import greedy_search
+from espnet_local.transducer.joiner import Joiner, JoinerSpec
+from espnet_local.transducer.predictor import PredictorSpec, StatelessPredictor
+
+WIDTH = 4
+BLANK = 0
+
+
+def make_model(seed, vocab=4, blank_bias=0.0):
+    torch.manual_seed(seed)
+    predictor = StatelessPredictor(vocab, PredictorSpec(dim=5), blank=BLANK).eval()
+    joiner = Joiner(vocab, WIDTH, 5, JoinerSpec(dim=6)).eval()
+    with torch.no_grad():
+        joiner.lin_out.weight.mul_(4)
+        joiner.lin_out.bias[BLANK] += blank_bias
+    return predictor, joiner
+
+
+def make_frames(seed, *lengths, padding=50.0):
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.full((len(lengths), max(lengths), WIDTH), padding)
+    for row, length in zip(frames, lengths):
+        row[:length] = 2 * torch.randn(length, WIDTH, generator=generator)
+    return frames, torch.tensor(lengths)
+
+
+@torch.no_grad()
+def label_logprobs(predictor, joiner, frame, labels):
+    prediction = predictor(torch.tensor([[BLANK, *labels]]))[0, -1]
+    return joiner(frame, prediction).log_softmax(dim=-1).tolist()
+
+
+def slow_greedy(predictor, joiner, frames):
+    labels, times, logprobs, score = [], [], [], 0.0
+    for t, frame in enumerate(frames):
+        logprob = label_logprobs(predictor, joiner, frame, labels)
+        label = max(range(len(logprob)), key=logprob.__getitem__)
+        score += logprob[label]
+        if label != BLANK:
+            labels.append(label)
+            times.append(t)
+            logprobs.append(logprob[label])
+    return tuple(labels), tuple(times), tuple(logprobs), score
+
+
+def slow_beam(predictor, joiner, frames, beam):
+    """Extends by every label, adds up what is equal, keeps the best: labels -> (score, past)."""
+    kept = {(): (0.0, ())}
+    for t, frame in enumerate(frames):
+        arrivals = {}
+        for labels, (score, past) in kept.items():
+            for label, logprob in enumerate(label_logprobs(predictor, joiner, frame, labels)):
+                longer = labels if label == BLANK else (*labels, label)
+                way = past if label == BLANK else (*past, (t, logprob))
+                arrivals.setdefault(longer, []).append((score + logprob, way))
+        merged = {
+            labels: (math.log(sum(math.exp(score) for score, _ in ways)), max(ways)[1])
+            for labels, ways in arrivals.items()
+        }
+        best = sorted(merged, key=lambda labels: merged[labels][0], reverse=True)[:beam]
+        kept = {labels: merged[labels] for labels in best}
+    return kept
+
+
+@given(seed=st.integers(0, 500), length=st.integers(1, 12), blank_bias=st.sampled_from([0.0, 2.0]))
+@settings(deadline=None, max_examples=40)
+def test_greedy_equals_a_slow_loop(seed, length, blank_bias):
+    model = make_model(seed, blank_bias=blank_bias)
+    frames, lengths = make_frames(seed, length)
+    found = greedy_search(*model, frames, lengths)[0]
+    labels, times, logprobs, score = slow_greedy(*model, frames[0])
+    assert (found.tokens, found.timestamps) == (labels, times)
+    assert found.token_logprobs == pytest.approx(logprobs, abs=1e-4)
+    assert found.score == pytest.approx(score, abs=1e-4)
+
+
+@given(
+    seed=st.integers(0, 500),
+    length=st.integers(1, 10),
+    beam=st.integers(1, 6),
+    vocab=st.integers(2, 4),
+    blank_bias=st.sampled_from([0.0, 2.0]),
+)
+@settings(deadline=None, max_examples=80)
+def test_beam_equals_a_slow_loop_over_a_dictionary(seed, length, beam, vocab, blank_bias):
+    model = make_model(seed, vocab, blank_bias)
+    frames, lengths = make_frames(seed, length)
+    kept = slow_beam(*model, frames[0], beam)
+    expected = max(kept, key=lambda labels: kept[labels][0] / (1 + len(labels)))
+    found = beam_search(*model, frames, lengths, beam)[0]
+    assert found.tokens == expected
+    score, past = kept[expected]
+    assert found.score == pytest.approx(score, abs=1e-4)
+    assert found.timestamps == tuple(t for t, _ in past)
+    assert found.token_logprobs == pytest.approx([logprob for _, logprob in past], abs=1e-4)
+
+
+@given(seed=st.integers(0, 500), length=st.integers(2, 8))
+@settings(deadline=None, max_examples=20)
+def test_hypotheses_in_the_beam_differ_and_their_scores_are_those_of_the_slow_loop(seed, length):
+    predictor, joiner = make_model(seed, vocab=3)
+    frames, lengths = make_frames(seed, length)
+    state = beam_module.init_state(predictor, 1, 5, frames.device)
+    state = beam_module.advance(predictor, joiner, state, frames, lengths)
+    kept = slow_beam(predictor, joiner, frames[0], 5)
+    scores = sorted((score for score, _ in kept.values()), reverse=True)
+    assert state.score[0, : len(scores)].tolist() == pytest.approx(scores, abs=1e-4)
+    live = state.key[0][state.score[0].isfinite()].tolist()
+    assert len(set(map(tuple, live))) == len(live) == len(scores)
+
+
+def test_a_beam_that_prunes_nothing_holds_all_probability():
+    model = make_model(1, vocab=3)
+    frames, lengths = make_frames(1, 5)
+    kept = slow_beam(*model, frames[0], 10_000)
+    assert sum(math.exp(score) for score, _ in kept.values()) == pytest.approx(1.0, abs=1e-5)
+    state = beam_module.init_state(model[0], 1, len(kept), frames.device)
+    state = beam_module.advance(*model, state, frames, lengths)
+    assert state.score.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+
+
+@given(seed=st.integers(0, 500), length=st.integers(1, 12))
+@settings(deadline=None, max_examples=30)
+def test_a_beam_of_one_is_greedy(seed, length):
+    model = make_model(seed, blank_bias=1.0)
+    batch = make_frames(seed, length)
+    found, expected = beam_search(*model, *batch, 1)[0], greedy_search(*model, *batch)[0]
+    assert (found.tokens, found.timestamps) == (expected.tokens, expected.timestamps)
+    assert found.token_logprobs == pytest.approx(expected.token_logprobs, abs=1e-5)
+    assert found.score == pytest.approx(expected.score, abs=1e-4)
+
+
+def searches():
+    return {
+        "greedy": greedy_search,
+        "beam": lambda *arguments: beam_search(*arguments, 4),
+    }
+
+
+def assert_same(found, expected):
+    assert (found.tokens, found.timestamps) == (expected.tokens, expected.timestamps)
+    assert found.token_logprobs == pytest.approx(expected.token_logprobs, abs=1e-4)
+    assert found.score == pytest.approx(expected.score, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", searches())
+@given(
+    seed=st.integers(0, 500),
+    lengths=st.lists(st.integers(1, 10), min_size=1, max_size=4),
+    padding=st.sampled_from([-50.0, 0.0, 50.0]),
+)
+@settings(deadline=None, max_examples=30)
+def test_batches_and_padding_change_nothing(name, seed, lengths, padding):
+    search = searches()[name]
+    model = make_model(seed)
+    frames, rows = make_frames(seed, *lengths, 11, padding=padding)
+    for b, found in enumerate(search(*model, frames, rows)):
+        alone = frames[b : b + 1, : rows[b]]
+        assert_same(found, search(*model, alone, rows[b : b + 1])[0])
+
+
+@given(seed=st.integers(0, 500), cuts=st.lists(st.integers(0, 6), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=30)
+def test_streams_of_different_ages_advance_as_they_would_offline(seed, cuts):
+    """Row 0 takes `cuts` frames at a time, row 1 the same in reverse order."""
+    predictor, joiner = make_model(seed)
+    total = max(1, sum(cuts))
+    frames, _ = make_frames(seed, total, total)
+    greedy_state = greedy_module.init_state(predictor, 2, frames.device)
+    beam_state = beam_module.init_state(predictor, 2, 4, frames.device)
+    pieces = [[], []]
+    at = [0, 0]
+    for lengths in zip(cuts, reversed(cuts)):
+        piece = torch.full((2, 6, WIDTH), 9.0)
+        for b in range(2):
+            piece[b, : lengths[b]] = frames[b, at[b] : at[b] + lengths[b]]
+            at[b] += lengths[b]
+        arguments = piece, torch.tensor(lengths)
+        greedy_state, emitted = greedy_module.advance(predictor, joiner, greedy_state, *arguments)
+        beam_state = beam_module.advance(predictor, joiner, beam_state, *arguments)
+        for b in range(2):
+            pieces[b].append(emitted[b])
+    seen = frames[:, : sum(cuts)], torch.tensor([sum(cuts)] * 2)
+    for b, expected in enumerate(greedy_search(predictor, joiner, *seen)):
+        assert sum((p.tokens for p in pieces[b]), ()) == expected.tokens
+        assert sum((p.timestamps for p in pieces[b]), ()) == expected.timestamps
+        assert greedy_state.score[b].item() == pytest.approx(expected.score, abs=1e-4)
+    expected = beam_search(predictor, joiner, *seen, 4)
+    for found, offline in zip(beam_module.best(beam_state, BLANK), expected):
+        assert found.tokens == offline.tokens
+        assert found.score == pytest.approx(offline.score, abs=1e-4)
+
+
+def test_a_state_is_a_value_that_later_frames_leave_alone():
+    predictor, joiner = make_model(7)
+    frames, lengths = make_frames(7, 6)
+    state = greedy_module.init_state(predictor, 1, frames.device)
+    before = [field.clone() for field in state]
+    first = greedy_module.advance(predictor, joiner, state, frames, lengths)
+    assert all(torch.equal(a, b) for a, b in zip(state, before))
+    assert first.emitted == greedy_module.advance(predictor, joiner, state, frames, lengths).emitted
+
+
+@pytest.mark.parametrize("name", searches())
+def test_no_frames_give_an_empty_hypothesis(name):
+    found = searches()[name](*make_model(0), torch.zeros(1, 0, WIDTH), torch.tensor([0]))[0]
+    assert found == type(found)((), (), (), 0.0)
+
+
+def test_a_beam_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="beam must be >= 1, got 0"):
+        beam_search(*make_model(0), *make_frames(0, 3), 0)
+
+
+def test_searches_leave_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        greedy_search(*make_model(0), *make_frames(0, 3))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,242 @@
+"""Training sub-stages through ESPnet, on a toy corpus of tones: each word is a pitch."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from espnet_local.bin import train as train_cli
+from espnet_local.config import SAMPLE_RATE, ContextSpec
+from espnet_local.decode.greedy import greedy_search
+from espnet_local.decode.model import load_model
+from espnet_local.stamp import read_stamp
+from espnet_local.training.plan import BEST_CHECKPOINT
+from local.corpora.utterance import Utterance
+from local.corpora.writer import write_set
+from local.tokens import main as make_tokens
+
+ROOT = Path(__file__).parent.parent
+WORDS = {"low": 220.0, "mid": 440.0, "high": 880.0}
+PLAN = {
+    "substages": {
+        "1": {"parent": "pretrained", "epochs": 2},
+        # A learning rate of nothing: the child must end where it began.
+        "2a": {"parent": "1", "encoder_params": {"chunk_frames": 16}, "epochs": 1, "lr_scale": 1e-30},
+        "2b": {"parent": "1", "encoder_params": {"chunk_frames": 32}, "epochs": 1},
+        "4": {"parent": "2b", "encoder_params": {"chunk_frames": [8, 16]}, "epochs": 1},
+    }
+}
+"""The order of the tests in this file is that of the stages; the corpus is made once."""
+
+
+def tone_utterance(number: int) -> Utterance:
+    generator = np.random.default_rng(number)
+    words = generator.choice(list(WORDS), generator.integers(2, 5))
+    time = np.arange(int(0.3 * SAMPLE_RATE)) / SAMPLE_RATE
+    samples = np.concatenate([0.3 * np.sin(2 * np.pi * WORDS[word] * time) for word in words])
+    noisy = samples + 0.01 * generator.standard_normal(len(samples))
+    return Utterance(
+        id=f"spk-{number:03d}", speaker="spk", samples=noisy.astype(np.float32), text=" ".join(words)
+    )
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    """A folder with data, tokens, configs and nothing trained yet."""
+    root = tmp_path_factory.mktemp("toy")
+    for name, numbers in (("train", range(40)), ("dev", range(40, 48)), ("test", range(48, 54))):
+        folder = root / "data" / name
+        utterances = [tone_utterance(n) for n in numbers]
+        write_set(
+            folder, folder, utterances, audio_format="flac.ark", name=name, total=len(utterances)
+        )
+    make_tokens(
+        ["--text", f"{root}/data/train/text", "--type", "char", "--vocab_size", "20",
+         "--output", f"{root}/tokens", "--sets", f"{root}/data/train", f"{root}/data/dev"]
+    )  # fmt: skip
+    size = yaml.safe_load((ROOT / "conf/tiny.yaml").read_text())
+    size.update(num_iters_per_epoch=3, use_tensorboard=False, use_matplotlib=False)
+    size["recipe"]["warm_start"]["steps"] = 2
+    (root / "tiny.yaml").write_text(yaml.safe_dump(size))
+    (root / "stages.yaml").write_text(yaml.safe_dump(PLAN))
+    return root
+
+
+def train(root: Path, monkeypatch, *extra: str) -> None:
+    options = {"data": "data", "tokens": "tokens", "expdir": "exp", "plan": "stages.yaml"}
+    paths = [part for name, path in options.items() for part in (f"--{name}", f"{root}/{path}")]
+    monkeypatch.setattr(
+        "sys.argv", ["train", *paths, "--conf", str(root), "--corpus", "toy", *extra]
+    )
+    train_cli.main()
+
+
+def weights(folder: Path, checkpoint: str = BEST_CHECKPOINT) -> dict[str, torch.Tensor]:
+    return torch.load(folder / checkpoint, weights_only=True)
+
+
+def test_stage_without_its_parent_is_refused(toy, monkeypatch):
+    with pytest.raises(ValueError, match="2b starts from 1, not trained yet"):
+        train(toy, monkeypatch, "--stage", "2", "--substage", "2b")
+    assert not (toy / "exp/stage2b").exists()
+
+
+def test_misspelt_keys_are_refused_before_anything_is_written(toy, monkeypatch):
+    original = (toy / "tiny.yaml").read_text()
+    cases = [
+        ("dropout:", "dropuot:", "unknown key 'dropuot', did you mean 'dropout'"),
+        ("warm_start:", "warm_strat:", "unknown key 'warm_strat', did you mean 'warm_start'"),
+        ("grad_clip:", "grad_clipp:", "unknown key 'grad_clipp', did you mean 'grad_clip'"),
+        ("weight_decay:", "weight_dekay:", "unknown key 'weight_dekay', did you mean 'weight_decay'"),
+        ("ctc_weight:", "ctc_wait:", "unknown key 'ctc_wait', did you mean 'ctc_weight'"),
+    ]
+    for right, wrong, message in cases:
+        (toy / "tiny.yaml").write_text(original.replace(right, wrong))
+        with pytest.raises(ValueError, match=message):
+            train(toy, monkeypatch, "--stage", "1")
+        assert not (toy / "exp/stage1").exists()
+    (toy / "tiny.yaml").write_text(original)
+
+
+def test_stage_trains_to_a_stamp_and_says_its_wer(toy, monkeypatch, capsys):
+    train(toy, monkeypatch, "--stage", "1")
+    stamp = read_stamp(toy / "exp/stage1")
+    assert stamp is not None
+    assert stamp["parent"] == "pretrained" and np.isfinite(stamp["valid_loss"])
+    said = capsys.readouterr().err
+    assert "result: sub-stage 1: validation loss" in said and "WER" in said
+    assert (toy / "exp/stage1/bpe.model").exists() and (toy / "exp/stage1/train.log").exists()
+
+
+def test_unchanged_stage_is_skipped(toy, monkeypatch, caplog):
+    before = (toy / "exp/stage1/checkpoint.pth").stat().st_mtime_ns
+    with caplog.at_level(logging.INFO):
+        train(toy, monkeypatch, "--stage", "1")
+    assert (toy / "exp/stage1/checkpoint.pth").stat().st_mtime_ns == before
+
+
+def test_child_begins_exactly_where_its_parents_best_checkpoint_ended(toy, monkeypatch):
+    train(toy, monkeypatch, "--stage", "2")
+    parent, child = weights(toy / "exp/stage1"), weights(toy / "exp/stage2a")
+    assert parent.keys() == child.keys()
+    for name in parent:
+        if name != "encoder.train_batches":
+            assert torch.equal(parent[name], child[name]), name
+    # The draws of a sub-stage begin with its own first batch.
+    assert child["encoder.train_batches"] == 3
+    trained = weights(toy / "exp/stage2b")
+    assert any(not torch.equal(parent[name], trained[name]) for name in parent)
+
+
+def test_killed_stage_goes_on_and_ends_as_an_undisturbed_one(toy, monkeypatch):
+    """The stamp and the second epoch are taken away, as a kill during it would leave them."""
+    undisturbed = weights(toy / "exp/stage1", "2epoch.pth") if (
+        toy / "exp/stage1/2epoch.pth"
+    ).exists() else None
+    folder = toy / "exp/stage1"
+    final = torch.load(folder / "checkpoint.pth", weights_only=False)["model"]
+    from espnet_local.training import run
+
+    class Killed(Exception):
+        pass
+
+    begun = (folder / run.INPUTS_NAME).read_text()
+    assert undisturbed is None or all(torch.equal(undisturbed[k], final[k]) for k in final)
+    other = toy / "exp_killed"
+    monkeypatch.setattr(run, "_best_epoch", lambda _: (_ for _ in ()).throw(Killed()))
+    # First a run that is stopped after its first epoch ...
+    from espnet_local.task import ReportingTrainer
+
+    said: list[str] = []
+    real_validate = ReportingTrainer.validate_one_epoch.__func__  # type: ignore[attr-defined]
+
+    def stop_in_second(cls, model, iterator, reporter, options, distributed_option):
+        said.append("validation")
+        if reporter.get_epoch() == 2:
+            raise Killed()
+        real_validate(cls, model, iterator, reporter, options, distributed_option)
+
+    monkeypatch.setattr(ReportingTrainer, "validate_one_epoch", classmethod(stop_in_second))
+    with pytest.raises(Killed):
+        train(toy, monkeypatch, "--stage", "1", "--expdir", str(other))
+    assert (other / "stage1" / run.INPUTS_NAME).read_text() == begun
+    assert read_stamp(other / "stage1") is None
+    # ... then the same command again.
+    monkeypatch.undo()
+    train(toy, monkeypatch, "--stage", "1", "--expdir", str(other))
+    resumed = torch.load(other / "stage1/checkpoint.pth", weights_only=False)["model"]
+    assert all(torch.equal(resumed[name], final[name]) for name in final)
+    assert len(said) == 2
+
+
+def test_changed_inputs_move_the_old_folder_aside(toy, monkeypatch):
+    train(toy, monkeypatch, "--stage", "2", "--substage", "2b", "--seed", "7")
+    stamp = read_stamp(toy / "exp/stage2b")
+    assert stamp is not None and stamp["seed"] == 7
+    kept = read_stamp(toy / "exp/stage2b.replaced1")
+    assert kept is not None and kept["seed"] == 0
+
+
+def test_multi_chunk_stage_trains_and_counts_its_draws(toy, monkeypatch):
+    train(toy, monkeypatch, "--stage", "4")
+    assert weights(toy / "exp/stage4")["encoder.train_batches"] == 3
+
+
+def test_espnets_own_inference_gives_our_tokens(toy, monkeypatch):
+    """Greedy, token by token, on a model made talkative so that there is something to compare."""
+    from espnet2.bin.asr_inference import Speech2Text
+
+    folder = toy / "exp/stage2b"
+    talkative = weights(folder)
+    talkative["joint_network.lin_out.bias"][0] -= 2.0
+    generator = torch.Generator().manual_seed(0)
+    talkative["joint_network.lin_out.weight"] += 0.5 * torch.randn(
+        talkative["joint_network.lin_out.weight"].shape, generator=generator
+    )
+    torch.save(talkative, folder / "talkative.pth")
+    theirs = Speech2Text(
+        asr_train_config=str(folder / "config.yaml"),
+        asr_model_file=str(folder / "talkative.pth"),
+        beam_size=1,
+        ctc_weight=0.0,
+    )
+    ours = load_model(folder, "talkative.pth")
+    context = ContextSpec(chunk_frames=32)
+    assert ours.own_contexts == [context]
+    seen = set()
+    for number in range(3):
+        samples = tone_utterance(number).samples
+        (_, _, token_ids, _), *_ = theirs(samples)
+        with torch.no_grad():
+            frames, lengths = ours.model.encoder.forward_context(
+                torch.from_numpy(samples)[None], torch.tensor([len(samples)]), context
+            )
+            (found,) = greedy_search(
+                ours.model.decoder, ours.model.joint_network, frames, lengths
+            )
+        assert list(found.tokens) == list(token_ids) and len(token_ids) > 0
+        seen.add(tuple(token_ids))
+    assert len(seen) > 1
+
+
+def test_model_folder_of_another_kind_is_refused(toy, tmp_path):
+    (tmp_path / "config.yaml").write_text("encoder: conformer\n")
+    with pytest.raises(ValueError, match="encoder must be 'xlsr_streaming', got 'conformer'"):
+        load_model(tmp_path)
+
+
+def test_checkpoint_that_does_not_fit_is_refused_with_the_names(toy):
+    folder = toy / "exp/stage2a"
+    broken = weights(folder)
+    broken["encoder.encoder.transformer.layer_norm.gamma"] = broken.pop(
+        "encoder.encoder.transformer.layer_norm.weight"
+    )
+    torch.save(broken, folder / "broken.pth")
+    with pytest.raises(ValueError, match=r"missing .*layer_norm.weight.*surplus .*layer_norm.gamma"):
+        load_model(folder, "broken.pth")
+    (folder / "cut.pth").write_bytes((folder / "broken.pth").read_bytes()[:5000])
+    with pytest.raises(ValueError, match="cut.pth: not a readable checkpoint"):
+        load_model(folder, "cut.pth")
