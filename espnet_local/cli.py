@@ -32,10 +32,11 @@ def run(main: Callable[[], None]) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("XLSR_TRACEBACK"):
             raise
-        message = f"{error.strerror}: {error.filename}" if _is_plain_os_error(error) else str(error)
-        print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr)
+        print(f"{os.path.basename(sys.argv[0])}: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(1)
 
 
-def _is_plain_os_error(error: Exception) -> bool:
-    return isinstance(error, OSError) and bool(error.strerror) and error.filename is not None
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return " ".join(str(error).split())

@@ -32,7 +32,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def _convert(value: Any, kind: Any, where: str) -> Any:
-    """Checks `value` against a field's type; lists become tuples, ints become floats where asked."""
+    """Checks `value` against a field's type; lists become tuples, ints floats where asked."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value

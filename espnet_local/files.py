@@ -59,7 +59,7 @@ def read_table(path: str | Path) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: naming file and line for a duplicate key, an empty line or bytes that are not UTF-8.
+        ValueError: naming file and line, for a duplicate key, an empty line or bytes not UTF-8.
     """
     path = Path(path)
     table: dict[str, str] = {}

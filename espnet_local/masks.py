@@ -66,7 +66,7 @@ def attention_mask(lengths: Tensor, max_length: int, context: ContextSpec) -> Te
 
     Returns:
         (B, 1, T, T) bool, True = may attend, or None when everything may (full context, no padding).
-        Rows of padded queries see what their position may see, so that no row is empty.
+        Rows of padded queries see what their position may see: no row is empty.
     """
     real = padding_mask(lengths, max_length)  # (B, T)
     if context.chunk_frames is None:

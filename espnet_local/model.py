@@ -8,6 +8,7 @@ from __future__ import annotations
 import kaldialign
 import torch
 from espnet2.asr.ctc import CTC
+from espnet2.asr.decoder.abs_decoder import AbsDecoder
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
@@ -37,7 +38,7 @@ class XlsrTransducerModel(ESPnetASRModel):
         vocab_size: int,
         token_list: tuple[str, ...] | list[str],
         encoder: AbsEncoder,
-        decoder: nn.Module,
+        decoder: AbsDecoder,
         ctc: CTC,
         joint_network: nn.Module | None = None,
         frontend: None = None,
@@ -79,9 +80,7 @@ class XlsrTransducerModel(ESPnetASRModel):
         del self.criterion_att  # made for attention decoders
         self.spec = spec
         self.use_transducer_decoder = True  # ESPnet's inference asks for it
-        self.joint_network = Joiner(
-            vocab_size, encoder.output_size(), decoder.dunits, spec.joiner
-        )
+        self.joint_network = Joiner(vocab_size, encoder.output_size(), decoder.dunits, spec.joiner)
         self.transducer_loss = make_loss(spec.loss)
 
     def forward(
@@ -139,9 +138,9 @@ class XlsrTransducerModel(ESPnetASRModel):
         hypotheses = greedy_search(self.decoder, self.joint_network, frames, frame_lengths)
         for hypothesis, ids, length in zip(hypotheses, text.tolist(), text_lengths.tolist()):
             reference = self._text(ids[:length]).split()
-            errors += kaldialign.edit_distance(
-                reference, self._text(hypothesis.tokens).split()
-            )["total"]
+            errors += kaldialign.edit_distance(reference, self._text(hypothesis.tokens).split())[
+                "total"
+            ]
             words += len(reference)
         return errors, words
 

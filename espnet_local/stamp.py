@@ -16,7 +16,7 @@ STAMP_NAME = ".done.json"
 
 
 def read_stamp(folder: str | Path) -> dict[str, Any] | None:
-    """The stamp of `folder` as `{"fingerprint": ..., ...}`, or None when the step is not finished."""
+    """The stamp of `folder`, with its `fingerprint`, or None when the step is not finished."""
     path = Path(folder) / STAMP_NAME
     if not path.exists():
         return None

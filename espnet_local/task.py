@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from espnet2.asr.decoder.abs_decoder import AbsDecoder
@@ -25,6 +25,7 @@ from espnet_local.model import XlsrTransducerModel
 from espnet_local.training.setup import AUDIO_TYPE
 from espnet_local.transducer.espnet_interface import EspnetSearchMixin
 from espnet_local.transducer.predictor import PredictorSpec
+
 
 class XlsrStreamingEncoder(StreamingEncoder, AbsEncoder):
     """`encoder: xlsr_streaming`; `encoder_conf` holds the fields of `EncoderSpec`."""
@@ -63,27 +64,26 @@ class ReportingTrainer(Trainer):
     seconds_between_reports = 5.0
 
     @classmethod
-    def train_one_epoch(  # type: ignore[override]
-        cls, model, iterator, optimizers, schedulers, scaler, reporter, summary_writer, options,
-        distributed_option,
+    def train_one_epoch(
+        cls, model: Any, iterator: Any, reporter: SubReporter, options: Any, **others: Any
     ) -> bool:
-        """One epoch, as ESPnet's, with progress lines."""
+        """One epoch, as ESPnet's, with progress lines; `others` go on to ESPnet as they are."""
         return super().train_one_epoch(
             model=model,
             iterator=cls._counted(iterator, reporter, options),
-            optimizers=optimizers,
-            schedulers=schedulers,
-            scaler=scaler,
             reporter=reporter,
-            summary_writer=summary_writer,
             options=options,
-            distributed_option=distributed_option,
+            **others,
         )
 
     @classmethod
-    def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:  # type: ignore[override]
+    def validate_one_epoch(
+        cls, model: Any, iterator: Any, reporter: SubReporter, options: Any, **others: Any
+    ) -> None:
         """One validation, as ESPnet's, with its result in a line."""
-        super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
+        super().validate_one_epoch(
+            model=model, iterator=iterator, reporter=reporter, options=options, **others
+        )
         cls.report(
             f"epoch {reporter.get_epoch()}/{options.max_epoch}: validation loss "
             f"{_mean(reporter, 'loss'):.2f}, WER {_mean(reporter, 'wer'):.1f} %"
@@ -93,7 +93,7 @@ class ReportingTrainer(Trainer):
     def _counted(
         cls, iterator: Iterable[Any], reporter: SubReporter, options: Any
     ) -> Iterator[Any]:
-        total = len(iterator) if hasattr(iterator, "__len__") else None
+        total = len(iterator) if isinstance(iterator, Sized) else None
         said = time.monotonic()
         for number, batch in enumerate(iterator, 1):
             yield batch

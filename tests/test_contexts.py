@@ -29,7 +29,8 @@ def test_draw_depends_on_seed_and_batch_alone():
 def test_draws_are_uniform_over_all_combinations():
     draws = ContextDraws(chunk_frames=(16, 32), left_chunks=(1, None), sink_frames=(0, 4))
     counts = Counter(draws.draw(0, batch) for batch in range(8000))
-    assert set(counts) == set(draws.contexts()) and len(counts) == 8
+    assert set(counts) == set(draws.contexts())
+    assert len(counts) == 8
     assert all(850 < count < 1150 for count in counts.values())
 
 

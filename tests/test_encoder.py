@@ -131,9 +131,7 @@ def test_positional_convolution_is_the_symmetric_one_with_the_future_of_the_chun
 def test_last_chunk_of_the_whole_utterance_is_the_symmetric_convolution(encoder):
     module = encoder.encoder.transformer.pos_conv_embed
     x = noise(2, 30, 144)
-    torch.testing.assert_close(
-        positional_embedding(module, x, 30), module(x), atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(positional_embedding(module, x, 30), module(x), atol=1e-5, rtol=1e-4)
 
 
 def test_waveform_is_normalised_by_the_past_alone():
@@ -143,13 +141,16 @@ def test_waveform_is_normalised_by_the_past_alone():
     before, after = normalise_waveform(samples), normalise_waveform(changed)
     assert torch.equal(before[:, :16_000], after[:, :16_000])
     # The block at the change is still scaled by the quiet past: it comes out seven times louder.
-    torch.testing.assert_close(after[:, 16_000:16_320], 7 * before[:, 16_000:16_320], atol=0.2, rtol=0.05)
+    torch.testing.assert_close(
+        after[:, 16_000:16_320], 7 * before[:, 16_000:16_320], atol=0.2, rtol=0.05
+    )
 
 
 def test_normalised_waveform_tends_to_zero_mean_and_unit_variance():
     samples = 0.3 * noise(1, 160_000) + 0.05
     end = normalise_waveform(samples)[:, -16_000:]
-    assert abs(end.mean()) < 0.15 and abs(end.var() - 1) < 0.2
+    assert abs(end.mean()) < 0.15
+    assert abs(end.var() - 1) < 0.2
 
 
 def test_digital_silence_stays_finite():
@@ -215,7 +216,9 @@ def test_feature_mask_hides_frames_and_channels_in_training_only():
     x, lengths = torch.ones(2, 100, 32), torch.tensor([100, 60])
     torch.manual_seed(0)
     hidden = mask.train()(x, lengths)
-    assert (hidden == 5.0).any() and (hidden == 0.0).any() and (hidden == 1.0).any()
+    assert (hidden == 5.0).any()
+    assert (hidden == 0.0).any()
+    assert (hidden == 1.0).any()
     assert not (hidden[1, 60:] == 5.0).any()
     assert torch.equal(mask.eval()(x, lengths), x)
 

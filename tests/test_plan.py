@@ -57,7 +57,9 @@ def test_shipped_configs_are_read(size, corpus):
 def test_named_parent_is_taken(plan, tmp_path):
     finish(tmp_path, "2a", 30.0)
     parent = find_parent(plan, "3b", tmp_path)
-    assert parent is not None and parent.name == "2a" and parent.fingerprint == "print-2a"
+    assert parent is not None
+    assert parent.name == "2a"
+    assert parent.fingerprint == "print-2a"
     assert parent.checkpoint.read_bytes() == b"2a"
 
 
@@ -66,7 +68,8 @@ def test_best_parent_has_the_lowest_wer_then_the_lowest_loss(plan, tmp_path):
     finish(tmp_path, "3b", 11.0, loss=3.0)
     finish(tmp_path, "3c", 11.0, loss=2.0)
     parent = find_parent(plan, "4", tmp_path)
-    assert parent is not None and parent.name == "3c"
+    assert parent is not None
+    assert parent.name == "3c"
 
 
 def test_stage_one_has_no_parent_among_the_sub_stages(plan, tmp_path):
@@ -117,7 +120,8 @@ def test_bad_plan_is_refused_with_file_and_key(tmp_path, substages, message):
     path.write_text(yaml.safe_dump({"substages": substages}))
     with pytest.raises(ValueError, match=message) as caught:
         load_plan(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_key_that_stands_twice_is_refused(tmp_path):

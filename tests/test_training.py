@@ -24,7 +24,12 @@ PLAN = {
     "substages": {
         "1": {"parent": "pretrained", "epochs": 2},
         # A learning rate of nothing: the child must end where it began.
-        "2a": {"parent": "1", "encoder_params": {"chunk_frames": 16}, "epochs": 1, "lr_scale": 1e-30},
+        "2a": {
+            "parent": "1",
+            "encoder_params": {"chunk_frames": 16},
+            "epochs": 1,
+            "lr_scale": 1e-30,
+        },
         "2b": {"parent": "1", "encoder_params": {"chunk_frames": 32}, "epochs": 1},
         "4": {"parent": "2b", "encoder_params": {"chunk_frames": [8, 16]}, "epochs": 1},
     }
@@ -39,7 +44,10 @@ def tone_utterance(number: int) -> Utterance:
     samples = np.concatenate([0.3 * np.sin(2 * np.pi * WORDS[word] * time) for word in words])
     noisy = samples + 0.01 * generator.standard_normal(len(samples))
     return Utterance(
-        id=f"spk-{number:03d}", speaker="spk", samples=noisy.astype(np.float32), text=" ".join(words)
+        id=f"spk-{number:03d}",
+        speaker="spk",
+        samples=noisy.astype(np.float32),
+        text=" ".join(words),
     )
 
 
@@ -90,7 +98,11 @@ def test_misspelt_keys_are_refused_before_anything_is_written(toy, monkeypatch):
         ("dropout:", "dropuot:", "unknown key 'dropuot', did you mean 'dropout'"),
         ("warm_start:", "warm_strat:", "unknown key 'warm_strat', did you mean 'warm_start'"),
         ("grad_clip:", "grad_clipp:", "unknown key 'grad_clipp', did you mean 'grad_clip'"),
-        ("weight_decay:", "weight_dekay:", "unknown key 'weight_dekay', did you mean 'weight_decay'"),
+        (
+            "weight_decay:",
+            "weight_dekay:",
+            "unknown key 'weight_dekay', did you mean 'weight_decay'",
+        ),
         ("ctc_weight:", "ctc_wait:", "unknown key 'ctc_wait', did you mean 'ctc_weight'"),
     ]
     for right, wrong, message in cases:
@@ -105,10 +117,13 @@ def test_stage_trains_to_a_stamp_and_says_its_wer(toy, monkeypatch, capsys):
     train(toy, monkeypatch, "--stage", "1")
     stamp = read_stamp(toy / "exp/stage1")
     assert stamp is not None
-    assert stamp["parent"] == "pretrained" and np.isfinite(stamp["valid_loss"])
+    assert stamp["parent"] == "pretrained"
+    assert np.isfinite(stamp["valid_loss"])
     said = capsys.readouterr().err
-    assert "result: sub-stage 1: validation loss" in said and "WER" in said
-    assert (toy / "exp/stage1/bpe.model").exists() and (toy / "exp/stage1/train.log").exists()
+    assert "result: sub-stage 1: validation loss" in said
+    assert "WER" in said
+    assert (toy / "exp/stage1/bpe.model").exists()
+    assert (toy / "exp/stage1/train.log").exists()
 
 
 def test_unchanged_stage_is_skipped(toy, monkeypatch, caplog):
@@ -132,52 +147,46 @@ def test_child_begins_exactly_where_its_parents_best_checkpoint_ended(toy, monke
 
 
 def test_killed_stage_goes_on_and_ends_as_an_undisturbed_one(toy, monkeypatch):
-    """The stamp and the second epoch are taken away, as a kill during it would leave them."""
-    undisturbed = weights(toy / "exp/stage1", "2epoch.pth") if (
-        toy / "exp/stage1/2epoch.pth"
-    ).exists() else None
-    folder = toy / "exp/stage1"
-    final = torch.load(folder / "checkpoint.pth", weights_only=False)["model"]
-    from espnet_local.training import run
-
-    class Killed(Exception):
-        pass
-
-    begun = (folder / run.INPUTS_NAME).read_text()
-    assert undisturbed is None or all(torch.equal(undisturbed[k], final[k]) for k in final)
-    other = toy / "exp_killed"
-    monkeypatch.setattr(run, "_best_epoch", lambda _: (_ for _ in ()).throw(Killed()))
-    # First a run that is stopped after its first epoch ...
     from espnet_local.task import ReportingTrainer
 
-    said: list[str] = []
-    real_validate = ReportingTrainer.validate_one_epoch.__func__  # type: ignore[attr-defined]
+    class KilledError(Exception):
+        pass
 
-    def stop_in_second(cls, model, iterator, reporter, options, distributed_option):
-        said.append("validation")
+    validated = []
+    real_validate = ReportingTrainer.validate_one_epoch.__func__
+
+    def stop_in_second(cls, reporter, **others):
+        validated.append(reporter.get_epoch())
         if reporter.get_epoch() == 2:
-            raise Killed()
-        real_validate(cls, model, iterator, reporter, options, distributed_option)
+            raise KilledError
+        real_validate(cls, reporter=reporter, **others)
 
-    monkeypatch.setattr(ReportingTrainer, "validate_one_epoch", classmethod(stop_in_second))
-    with pytest.raises(Killed):
-        train(toy, monkeypatch, "--stage", "1", "--expdir", str(other))
-    assert (other / "stage1" / run.INPUTS_NAME).read_text() == begun
-    assert read_stamp(other / "stage1") is None
-    # ... then the same command again.
-    monkeypatch.undo()
-    train(toy, monkeypatch, "--stage", "1", "--expdir", str(other))
-    resumed = torch.load(other / "stage1/checkpoint.pth", weights_only=False)["model"]
-    assert all(torch.equal(resumed[name], final[name]) for name in final)
-    assert len(said) == 2
+    other = str(toy / "exp_killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(ReportingTrainer, "validate_one_epoch", classmethod(stop_in_second))
+        with pytest.raises(KilledError):
+            train(toy, patch, "--stage", "1", "--expdir", other)
+    assert validated == [1, 2]
+    assert read_stamp(toy / "exp_killed/stage1") is None
+    train(toy, monkeypatch, "--stage", "1", "--expdir", other)
+    log = (toy / "exp_killed/stage1/train.log").read_text()
+    assert "The training was resumed" in log
+    assert "warm start" not in log.split("The training was resumed")[1]
+    resumed, undisturbed = (
+        torch.load(toy / name / "stage1/checkpoint.pth", weights_only=False)["model"]
+        for name in ("exp_killed", "exp")
+    )
+    assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
 
 
 def test_changed_inputs_move_the_old_folder_aside(toy, monkeypatch):
     train(toy, monkeypatch, "--stage", "2", "--substage", "2b", "--seed", "7")
     stamp = read_stamp(toy / "exp/stage2b")
-    assert stamp is not None and stamp["seed"] == 7
+    assert stamp is not None
+    assert stamp["seed"] == 7
     kept = read_stamp(toy / "exp/stage2b.replaced1")
-    assert kept is not None and kept["seed"] == 0
+    assert kept is not None
+    assert kept["seed"] == 0
 
 
 def test_multi_chunk_stage_trains_and_counts_its_draws(toy, monkeypatch):
@@ -214,10 +223,9 @@ def test_espnets_own_inference_gives_our_tokens(toy, monkeypatch):
             frames, lengths = ours.model.encoder.forward_context(
                 torch.from_numpy(samples)[None], torch.tensor([len(samples)]), context
             )
-            (found,) = greedy_search(
-                ours.model.decoder, ours.model.joint_network, frames, lengths
-            )
-        assert list(found.tokens) == list(token_ids) and len(token_ids) > 0
+            (found,) = greedy_search(ours.model.decoder, ours.model.joint_network, frames, lengths)
+        assert list(found.tokens) == list(token_ids)
+        assert len(token_ids) > 0
         seen.add(tuple(token_ids))
     assert len(seen) > 1
 
@@ -235,7 +243,9 @@ def test_checkpoint_that_does_not_fit_is_refused_with_the_names(toy):
         "encoder.encoder.transformer.layer_norm.weight"
     )
     torch.save(broken, folder / "broken.pth")
-    with pytest.raises(ValueError, match=r"missing .*layer_norm.weight.*surplus .*layer_norm.gamma"):
+    with pytest.raises(
+        ValueError, match=r"missing .*layer_norm.weight.*surplus .*layer_norm.gamma"
+    ):
         load_model(folder, "broken.pth")
     (folder / "cut.pth").write_bytes((folder / "broken.pth").read_bytes()[:5000])
     with pytest.raises(ValueError, match="cut.pth: not a readable checkpoint"):

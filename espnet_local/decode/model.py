@@ -98,7 +98,10 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         raise ValueError(f"{path}: not a readable checkpoint: {reason}") from None
     weights = {k: v for k, v in weights.items() if not k.startswith("ctc.")}
     wanted = model.state_dict()
-    missing, surplus = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    missing, surplus = (
+        sorted(wanted.keys() - weights.keys()),
+        sorted(weights.keys() - wanted.keys()),
+    )
     if missing or surplus:
         raise ValueError(f"{path}: missing weights {missing}, surplus weights {surplus}")
     for name, value in weights.items():

@@ -1,7 +1,7 @@
 """The transformer block, apart into what a stream caches and what it computes.
 
-torchaudio's `EncoderLayer` (pre-norm) holds the weights; its `forward` is not used, so that training
-and streaming call the same functions. B batch, Q query frames, K key frames, D width, H heads.
+torchaudio's `EncoderLayer` (pre-norm) holds the weights; its `forward` is not used, so that
+training and streaming call the same functions. B batch, Q query frames, K key frames, D width, H heads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ def project(layer: EncoderLayer, x: Tensor) -> Projected:
 
 
 def attend(
-    layer: EncoderLayer, x: Tensor, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+    layer: EncoderLayer,
+    x: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
 ) -> Tensor:
     """Attention, residual and feed-forward.
 

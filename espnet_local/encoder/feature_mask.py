@@ -37,9 +37,7 @@ class FeatureMask(nn.Module):
             x = torch.where(hidden[:, :, None], self.embedding.to(x.dtype), x)
         if spec.channel_probability > 0:
             widths = torch.full_like(lengths, x.shape[2])
-            hidden = random_spans(
-                widths, x.shape[2], spec.channel_probability, spec.channel_width
-            )
+            hidden = random_spans(widths, x.shape[2], spec.channel_probability, spec.channel_width)
             x = x.masked_fill(hidden[:, None, :], 0.0)
         return x
 

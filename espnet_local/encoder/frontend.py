@@ -54,4 +54,6 @@ def _conv_block(block: ConvLayerBlock, x: Tensor) -> Tensor:
         (length * channels, stride * channels, 1),
     )
     weight = conv.weight.transpose(1, 2).reshape(conv.out_channels, -1)  # (C', C, k) -> (C', k C)
-    return F.gelu(block.layer_norm(F.linear(windows, weight, conv.bias).transpose(1, 2)).transpose(1, 2))
+    return F.gelu(
+        block.layer_norm(F.linear(windows, weight, conv.bias).transpose(1, 2)).transpose(1, 2)
+    )

@@ -38,7 +38,7 @@ class StreamingEncoder(nn.Module):
         shape = spec.architecture
         model = wav2vec2_model(
             extractor_mode="layer_norm",
-            extractor_conv_layer_config=[list(layer) for layer in shape.conv_layers],  # type: ignore[misc]
+            extractor_conv_layer_config=[list(layer) for layer in shape.conv_layers],
             extractor_conv_bias=True,
             encoder_embed_dim=shape.dim,
             encoder_projection_dropout=spec.dropout,
@@ -114,9 +114,8 @@ class StreamingEncoder(nn.Module):
         x = transformer.dropout(x)
         mask = attention_mask(frame_lengths, x.shape[1], context)
         for layer in transformer.layers:
-            if self.training and transformer.layer_drop > 0:
-                if torch.rand(()).item() < transformer.layer_drop:
-                    continue
+            if self.training and torch.rand(()).item() < transformer.layer_drop:
+                continue
             projected = project(layer, x)
             x = attend(layer, x, *projected, mask)
         return transformer.layer_norm(x).masked_fill(~real, 0.0), frame_lengths

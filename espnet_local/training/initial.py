@@ -27,7 +27,9 @@ def pretrained_init_params(checkpoint: Path, tokens: Path) -> list[str]:
     """
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
     if not isinstance(weights, dict) or not any(k.startswith("encoder.encoder.") for k in weights):
-        raise ValueError(f"{checkpoint} is no checkpoint of this project: it has no encoder.encoder.*")
+        raise ValueError(
+            f"{checkpoint} is no checkpoint of this project: it has no encoder.encoder.*"
+        )
     config_path = checkpoint.parent / "config.yaml"
     if not config_path.exists():
         raise ValueError(f"{checkpoint} has no config.yaml beside it")

@@ -130,8 +130,8 @@ def find_parent(plan: Plan, substage: str, expdir: Path) -> Parent | None:
     if missing:
         stage = stage_of(missing[0])
         raise ValueError(
-            f"sub-stage {substage} starts from {' and '.join(missing)}, not trained yet in {expdir}; "
-            f"train stage {stage} first (./run.sh --stage {stage} --stop_stage {stage})"
+            f"sub-stage {substage} starts from {' and '.join(missing)}, not trained yet in "
+            f"{expdir}; train stage {stage} first (./run.sh --stage {stage} --stop_stage {stage})"
         )
     name = min(finished, key=lambda n: (finished[n]["valid_wer"], finished[n]["valid_loss"]))
     folder = stage_dir(expdir, name)

@@ -58,7 +58,9 @@ class Setup:
         options = self.options
         files = [options.tokens / "bpe.model", options.tokens / "tokens.txt"]
         for name in ("train", "dev"):
-            files += [options.data / name / table for table in ("wav.scp", "text", "utt2num_samples")]
+            files += [
+                options.data / name / table for table in ("wav.scp", "text", "utt2num_samples")
+            ]
             files.append(options.tokens / f"{name}_text_shape")
         if self.parent is not None:
             files.append(self.parent.checkpoint)

@@ -1,0 +1,1 @@
+"""Recipe helpers, run from the repository root: `python -m local.<name>`."""

@@ -1,0 +1,1 @@
+"""Corpus preparation: every corpus becomes the same Kaldi data directories."""

@@ -1,0 +1,143 @@
+"""Prepares a corpus: `python -m local.corpora --corpus mini --output data/mini`.
+
+Writes <output>/{train,dev,test} in the format of `writer`, validated, and skips itself when
+options and sources have not changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Protocol
+
+from espnet_local.cli import log_to_stderr, run
+from espnet_local.config import nearest
+from espnet_local.files import fingerprint
+from espnet_local.stamp import clear_stamp, is_done, read_stamp, write_stamp
+from local.arguments import ArgumentParser
+from local.corpora.output import begin_partial, claimed, swap_in
+from local.corpora.utterance import SETS, Items
+
+log = logging.getLogger(__name__)
+CORPORA = ("mini", "fsdd", "kaldi:<folder>")
+AUDIO_FORMATS = ("flac.ark", "wav", "flac")
+
+
+class Corpus(Protocol):
+    """What a corpus must tell to be prepared."""
+
+    def identity(self) -> dict[str, object]:
+        """All that the corpus depends on, for a fingerprint."""
+
+    def size(self, set_name: str) -> int:
+        """How many items to expect in a set, for progress."""
+
+    def items(self, set_name: str, nj: int) -> Items:
+        """Utterances and exclusions of a set, the same for every `nj`."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the options and prepares the corpus unless it is done."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check(parser, options)
+    log_to_stderr()
+    corpus = make_corpus(options)
+    name = options.output.resolve().name
+    wanted = fingerprint(
+        {
+            "audio_format": options.audio_format,
+            "output": str(options.output),  # stands in wav.scp
+            **corpus.identity(),
+        }
+    )
+    there = all((options.output / set_name / "wav.scp").exists() for set_name in SETS)
+    if there and is_done(options.output, wanted):
+        for line in (read_stamp(options.output) or {})["sets"].values():
+            log.info("unchanged, skipped: %s", line)
+        return
+    with claimed(options.output, options.corpus.split(":")[0]):
+        _prepare(corpus, options, name, wanted)
+
+
+def _prepare(corpus: Corpus, options: argparse.Namespace, name: str, wanted: str) -> None:
+    # These bring numpy and soundfile: a run that skips does not wait for them.
+    from local.corpora.validate import validate
+    from local.corpora.writer import write_set
+
+    partial = begin_partial(options.output)
+    lines = {}
+    for set_name in SETS:
+        summary = write_set(
+            partial / set_name,
+            options.output / set_name,
+            corpus.items(set_name, options.nj),
+            audio_format=options.audio_format,
+            name=f"{name} {set_name}",
+            total=corpus.size(set_name),
+        )
+        lines[set_name] = summary.line(f"{name}/{set_name}")
+        log.info("%s", lines[set_name])
+        if summary.excluded:
+            log.warning("see %s", options.output / set_name / "excluded.tsv")
+        validate(partial / set_name, options.output / set_name).raise_if_bad()
+    clear_stamp(options.output)
+    swap_in(options.output, SETS)
+    write_stamp(options.output, wanted, sets=lines, made_from=corpus.identity())
+
+
+def make_corpus(options: argparse.Namespace) -> Corpus:
+    """The corpus that the options name."""
+    if options.corpus == "mini":
+        from local.corpora.mini import MiniCorpus
+
+        return MiniCorpus(language=options.language, seed=options.seed, debug=options.debug)
+    if options.corpus == "fsdd":
+        from local.corpora.fsdd import FsddCorpus
+
+        return FsddCorpus(
+            folder=options.fsdd_dir,
+            split=options.fsdd_split,
+            seed=options.seed,
+            debug=options.debug,
+        )
+    from local.corpora.kaldi_dir import KaldiCorpus
+
+    return KaldiCorpus(folder=Path(options.corpus.removeprefix("kaldi:")), debug=options.debug)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m local.corpora", description=__doc__)
+    add = parser.add_argument
+    add("--corpus", required=True, help=", ".join(CORPORA))
+    add("--output", required=True, type=Path, help="folder that gets train, dev and test")
+    add("--nj", type=int, default=1, help="processes; the result does not depend on it")
+    add("--debug", action="store_true", help="a sliver: about 60, 12 and 12 utterances")
+    add("--seed", type=int, default=0, help="of what is drawn at random (mini, fsdd)")
+    add("--audio_format", default="flac.ark", help=", ".join(AUDIO_FORMATS))
+    add("--language", default="en", help="of the mini corpus; see local/corpora/grammars.yaml")
+    add("--fsdd_dir", type=Path, help="folder with recordings/<digit>_<speaker>_<index>.wav")
+    add("--fsdd_split", default="official", help="official, or speaker:<name> as the test set")
+    return parser
+
+
+def _check(parser: ArgumentParser, options: argparse.Namespace) -> None:
+    corpus = options.corpus
+    if corpus not in CORPORA[:2] and not (corpus.startswith("kaldi:") and corpus != "kaldi:"):
+        parser.error(
+            f"corpus must be one of {', '.join(CORPORA)}, got {corpus!r}{nearest(corpus, CORPORA)}"
+        )
+    if options.audio_format not in AUDIO_FORMATS:
+        parser.error(
+            f"audio_format must be one of {', '.join(AUDIO_FORMATS)}, "
+            f"got {options.audio_format!r}{nearest(options.audio_format, AUDIO_FORMATS)}"
+        )
+    if options.nj < 1:
+        parser.error(f"nj must be >= 1, got {options.nj}")
+    if corpus == "fsdd" and options.fsdd_dir is None:
+        parser.error("corpus fsdd needs --fsdd_dir, the folder that holds recordings/")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,213 @@
+"""Trains tokens and counts them in the data.
+
+    python -m local.tokens --text data/mini/train/text --type unigram --vocab_size 80 \
+        --output data/mini/token_list/unigram_80 --sets data/mini/train data/mini/dev
+
+Writes into the output folder:
+    bpe.model tokens.txt   SentencePiece model and ESPnet token list
+    <set>_text_shape       `<utterance> <tokens>,<vocabulary>`, ESPnet's shape file
+    <set>_excluded.tsv     utterances with more tokens than the encoder has frames for
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from io import BytesIO
+from pathlib import Path
+
+from espnet_local.cli import log_to_stderr, run
+from espnet_local.config import HOP_SAMPLES, RECEPTIVE_SAMPLES, nearest
+from espnet_local.files import atomic_open, fingerprint, read_table, write_table, write_text
+from espnet_local.stamp import clear_stamp, is_done, read_stamp, write_stamp
+from espnet_local.tokens import LIST_NAME, MODEL_NAME, Tokenizer, token_list
+from local.arguments import ArgumentParser
+
+log = logging.getLogger(__name__)
+TYPES = ("unigram", "bpe", "char")
+CONTROL_TOKENS = 3  # <unk>, <s> and </s>, which SentencePiece counts in its vocabulary
+ALL_CHARACTERS = 100_000  # a vocabulary of characters has no limit of its own
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the options and makes tokens unless they are done."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.type not in TYPES:
+        parser.error(
+            f"type must be one of {', '.join(TYPES)}, got {options.type!r}"
+            f"{nearest(options.type, TYPES)}"
+        )
+    log_to_stderr()
+    wanted = _fingerprint(options)
+    names = [MODEL_NAME, LIST_NAME, *(f"{folder.name}_text_shape" for folder in options.sets)]
+    there = all((options.output / name).exists() for name in names)
+    if there and is_done(options.output, wanted):
+        log.info("unchanged, skipped: %s", (read_stamp(options.output) or {})["summary"])
+        return
+    model = (
+        _reused(options.reuse)
+        if options.reuse
+        else train(read_texts(options.text), options.type, options.vocab_size, str(options.text))
+    )
+    clear_stamp(options.output)
+    tokenizer = write_tokens(model, options.output)
+    for folder in options.sets:
+        count_set(tokenizer, folder, options.output)
+    summary = f"{len(tokenizer.tokens)} {options.type} tokens in {options.output}"
+    log.info("%s", summary)
+    write_stamp(options.output, wanted, summary=summary)
+
+
+def read_texts(path: Path) -> list[str]:
+    """The transcripts of a Kaldi text file.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    texts = [text for text in read_table(path).values() if text]
+    if not texts:
+        raise ValueError(f"{path}: no transcript to train tokens on")
+    return texts
+
+
+def train(texts: list[str], kind: str, vocab_size: int, name: str) -> bytes:
+    """Trains a SentencePiece model, the same for the same texts.
+
+    Args:
+        texts: transcripts.
+        kind: "unigram", "bpe" or "char".
+        vocab_size: tokens; a text with too little in it gets fewer. Of no effect for "char".
+        name: of the text, for messages.
+
+    Returns:
+        The model in its serialised form.
+
+    Raises:
+        ValueError: when vocab_size cannot hold the characters of the texts.
+    """
+    # Loaded here: a run that skips does without it.
+    import sentencepiece
+
+    characters = {character for text in texts for character in text if not character.isspace()}
+    least = len(characters) + 1 + CONTROL_TOKENS  # 1: the word boundary
+    if kind == "char":
+        vocab_size = ALL_CHARACTERS
+    elif vocab_size < least:
+        raise ValueError(
+            f"vocab_size must be >= {least} for the {len(characters)} characters in {name}, "
+            f"got {vocab_size}"
+        )
+    model = BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            model_type=kind,
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            # Transcripts are scored as they are written: nothing may be rewritten here.
+            normalization_rule_name="identity",
+            num_threads=1,  # with more, the order of sums differs from run to run
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ValueError(f"SentencePiece on {name}: {' '.join(str(error).split())}") from None
+    return model.getvalue()
+
+
+def write_tokens(model: bytes, output: Path) -> Tokenizer:
+    """Writes model and token list into a folder and returns their tokenizer."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    tokenizer = Tokenizer(model, token_list(processor), str(output))
+    with atomic_open(output / MODEL_NAME, "wb") as stream:
+        stream.write(model)
+    write_text(output / LIST_NAME, "".join(f"{token}\n" for token in tokenizer.tokens))
+    return tokenizer
+
+
+def encoder_frames(samples: int) -> int:
+    """Frames that the encoder makes of an utterance."""
+    return max(0, (samples - RECEPTIVE_SAMPLES) // HOP_SAMPLES + 1)
+
+
+def count_set(tokenizer: Tokenizer, folder: Path, output: Path) -> None:
+    """Writes the shape file of one data directory, without utterances too long for their audio.
+
+    Raises:
+        ValueError: when an utterance has no length in utt2num_samples, or none is left.
+    """
+    texts = read_table(folder / "text")
+    samples = read_table(folder / "utt2num_samples")
+    shapes: dict[str, str] = {}
+    excluded: list[str] = []
+    unknown = total = 0
+    for utterance, text in texts.items():
+        if utterance not in samples:
+            raise ValueError(f"{folder}/utt2num_samples has no line for {utterance}")
+        ids = tokenizer.encode(text)
+        total += len(ids)
+        unknown += ids.count(tokenizer.unknown_id)
+        frames = encoder_frames(int(samples[utterance]))
+        # One more than tokens: at most one is emitted a frame, and the last frame emits blank.
+        if len(ids) + 1 > frames:
+            excluded.append(f"{utterance}\t{len(ids)} tokens, {frames} frames of audio")
+        else:
+            shapes[utterance] = f"{len(ids)},{len(tokenizer.tokens)}"
+    name = folder.name
+    if not shapes:
+        raise ValueError(f"{folder}: no utterance of {len(texts)} has frames enough for its tokens")
+    write_table(output / f"{name}_text_shape", shapes)
+    lines = ["utterance\treason", *sorted(excluded)]
+    write_text(output / f"{name}_excluded.tsv", "".join(f"{line}\n" for line in lines))
+    log.info(
+        "%s: %d utterances, %.1f tokens each, excluded %d",
+        name, len(shapes), total / len(texts), len(excluded),
+    )  # fmt: skip
+    if unknown:
+        log.warning("%s: %d of %d tokens are unknown to the model", folder, unknown, total)
+
+
+def _reused(folder: Path) -> bytes:
+    """The model of another token folder, checked against its list."""
+    Tokenizer.from_dir(folder)
+    return (folder / MODEL_NAME).read_bytes()
+
+
+def _fingerprint(options: argparse.Namespace) -> str:
+    files = [options.text]
+    for folder in options.sets:
+        files += [folder / "text", folder / "utt2num_samples"]
+    if options.reuse:
+        files += [options.reuse / MODEL_NAME, options.reuse / LIST_NAME]
+    names = [folder.name for folder in options.sets]
+    if len(set(names)) < len(names):
+        raise ValueError(f"sets must have different names, got {', '.join(names)}")
+    return fingerprint(
+        {
+            "type": options.type,
+            "vocab_size": options.vocab_size,
+            "sets": names,
+            "reuse": str(options.reuse),
+        },
+        files,
+    )
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m local.tokens", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--text", required=True, type=Path, help="Kaldi text to train on")
+    add("--type", default="unigram", help=", ".join(TYPES))
+    add("--vocab_size", type=int, default=80, help="tokens, special ones included; not for char")
+    add("--output", required=True, type=Path, help="folder of the model and the list")
+    add("--sets", nargs="*", type=Path, default=[], help="data directories to count tokens in")
+    add("--reuse", type=Path, help="take the model of this token folder instead of training one")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
