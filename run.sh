@@ -31,8 +31,8 @@ data=data           #| path | where prepared corpora go
 expdir=exp          #| path | where models and results go
 tag=                #| match ^[^/[:space:]]*$ | name of the experiment; <corpus>_<size> when empty
 sets="test"         #| match ^[^,[:space:]]+(,[^,[:space:]]+)*$ | sets to decode, such as dev,test
-token_type=unigram  #| one_of unigram bpe char | kind of tokens: unigram, bpe or char
-vocab_size=80       #| int 1 | number of tokens (unigram and bpe)
+token_type=char     #| one_of unigram bpe char | kind of tokens: unigram, bpe or char
+vocab_size=500      #| int 1 | number of tokens (unigram and bpe)
 pretrained=         #| path | checkpoint that stage 1 starts from
 language=en         #| text | of the mini corpus
 audio_format=flac.ark  #| text | how prepared audio is stored
@@ -66,7 +66,9 @@ debug_flag=()
 if [[ $debug == true ]]; then debug_suffix=_debug debug_flag=(--debug); fi
 dir=$data/$name$debug_suffix
 exp=$expdir/${tag:-${name}_$size}$debug_suffix
-tokens=$dir/token_list/${token_type}_$vocab_size
+token_list=token_list/$token_type
+[[ $token_type == char ]] || token_list+=_$vocab_size
+tokens=$dir/$token_list
 IFS=, read -ra test_sets <<<"$sets"
 
 . ./path.sh
@@ -87,7 +89,7 @@ if [[ $corpus == fsdd && -z $pretrained ]]; then
         --token_type "$token_type" --vocab_size "$vocab_size" --language "$language" \
         --audio_format "$audio_format" "${debug_flag[@]}"
     pretrained=$expdir/mini_$size$debug_suffix/stage1/valid.wer.best.pth
-    shared_tokens=(--reuse "$data/mini$debug_suffix/token_list/${token_type}_$vocab_size")
+    shared_tokens=(--reuse "$data/mini$debug_suffix/$token_list")
 fi
 
 # What a stage needs is made first, whichever stage was asked for.

@@ -65,7 +65,7 @@ def attention_mask(lengths: Tensor, max_length: int, context: ContextSpec) -> Te
         context: what may be seen.
 
     Returns:
-        (B, 1, T, T) bool, True = may attend, or None when everything may (full context, no padding).
+        (B, 1, T, T) bool, True = may attend, or None when everything may.
         Rows of padded queries see what their position may see: no row is empty.
     """
     real = padding_mask(lengths, max_length)  # (B, T)

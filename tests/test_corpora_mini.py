@@ -30,7 +30,7 @@ def test_the_english_grammar_has_about_fifty_words_with_all_digits():
 def test_sentences_stay_within_the_vocabulary_and_fill_every_set(language):
     grammar = load_grammar(language)
     rng = random.Random(0)
-    for name, count in (("train", 300), ("dev", 120), ("test", 200)):
+    for name, count in (("train", 300), ("dev", 80), ("test", 150)):
         found = sentences(grammar, name, count, rng)
         assert len(found) == count
         assert {word for s in found for word in transcript(s).split()} <= grammar.vocabulary()
@@ -201,6 +201,6 @@ def test_the_corpus_is_the_same_for_any_number_of_jobs_and_differs_by_seed(tmp_p
 
 
 def test_the_full_corpus_has_the_sizes_of_the_recipe():
-    assert len(MiniCorpus().script("test")) == 200
-    assert len(MiniCorpus().script("dev")) == 120
+    assert len(MiniCorpus().script("test")) == 150
+    assert len(MiniCorpus().script("dev")) == 80
     assert len(MiniCorpus().script("train")) == 3000

@@ -163,7 +163,7 @@ def test_the_whole_recipe_runs_in_order_and_ends_with_the_table(recipe: Recipe) 
     assert "stage 2 done in " in done.stderr
     train = next(call for call in recipe.calls if call[0] == "train")
     assert train[1:] == [
-        *("--stage", "1", "--data", "data/mini", "--tokens", "data/mini/token_list/unigram_80"),
+        *("--stage", "1", "--data", "data/mini", "--tokens", "data/mini/token_list/char"),
         *("--size", "tiny", "--corpus", "mini", "--expdir", "exp/mini_tiny"),
         *("--ngpu", "0", "--seed", "1"),
     ]
@@ -219,8 +219,8 @@ def test_fsdd_starts_from_the_mini_model_and_shares_its_tokens(recipe: Recipe) -
     assert "fsdd starts from the mini model" in done.stderr
     data, tokens, train = recipe.calls[3:]
     assert value_of(data, "--fsdd_dir") == str(folder)
-    assert value_of(tokens, "--reuse") == "data/mini/token_list/unigram_80"
-    assert value_of(tokens, "--output") == "data/fsdd/token_list/unigram_80"
+    assert value_of(tokens, "--reuse") == "data/mini/token_list/char"
+    assert value_of(tokens, "--output") == "data/fsdd/token_list/char"
     assert value_of(train, "--pretrained") == "exp/mini_tiny/stage1/valid.wer.best.pth"
     assert value_of(train, "--expdir") == "exp/fsdd_tiny"
 

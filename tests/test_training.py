@@ -67,7 +67,7 @@ def toy(tmp_path_factory) -> Path:
     )  # fmt: skip
     size = yaml.safe_load((ROOT / "conf/tiny.yaml").read_text())
     size.update(num_iters_per_epoch=3, use_tensorboard=False, use_matplotlib=False)
-    size["recipe"]["warm_start"]["steps"] = 2
+    size["recipe"]["warm_start"].update(log_mel_steps=2, ctc_steps=2)
     (root / "tiny.yaml").write_text(yaml.safe_dump(size))
     (root / "stages.yaml").write_text(yaml.safe_dump(PLAN))
     return root
@@ -95,7 +95,7 @@ def test_stage_without_its_parent_is_refused(toy, monkeypatch):
 def test_misspelt_keys_are_refused_before_anything_is_written(toy, monkeypatch):
     original = (toy / "tiny.yaml").read_text()
     cases = [
-        ("dropout:", "dropuot:", "unknown key 'dropuot', did you mean 'dropout'"),
+        ("  dropout:", "  dropuot:", "unknown key 'dropuot', did you mean 'dropout'"),
         ("warm_start:", "warm_strat:", "unknown key 'warm_strat', did you mean 'warm_start'"),
         ("grad_clip:", "grad_clipp:", "unknown key 'grad_clipp', did you mean 'grad_clip'"),
         (

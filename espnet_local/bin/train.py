@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Literal
 
 from espnet_local.cli import log_to_stderr, run
 from espnet_local.config import nearest
@@ -45,26 +46,24 @@ def _train_unless_done(setup: Setup) -> None:
     name = f"sub-stage {setup.substage}"
     if is_done(setup.folder, setup.fingerprint()):
         stamp = read_stamp(setup.folder) or {}
-        log.info("%s: unchanged, skipped (validation WER %.1f %%)", name, stamp["valid_wer"])
+        _say("result", f"{name}: unchanged, skipped; validation WER {stamp['valid_wer']:.1f} %")
         return
     origin = f"from {setup.parent.name}" if setup.parent else "from the pretrained encoder"
     if setup.parent is None and setup.options.pretrained is None:
         origin = "from random weights"
-    _progress(f"{name} begins {origin}")
+    _say("progress", f"{name} begins {origin}")
     from espnet_local.training.run import train_substage
 
-    result = train_substage(setup, lambda line: _progress(f"{name}: {line}"))
-    print(
-        f"result: {name}: validation loss {result.loss:.2f}, WER {result.wer:.1f} % "
-        f"(epoch {result.epoch})",
-        file=sys.stderr,
-        flush=True,
+    result = train_substage(setup, lambda line: _say("progress", f"{name}: {line}"))
+    _say(
+        "result",
+        f"{name}: validation loss {result.loss:.2f}, WER {result.wer:.1f} % (epoch {result.epoch})",
     )
 
 
-def _progress(line: str) -> None:
-    """Progress lines are found by their prefix in the log of a job."""
-    print(f"progress: {line}", file=sys.stderr, flush=True)
+def _say(kind: Literal["progress", "result"], line: str) -> None:
+    """The job runner finds these lines by their prefix and shows them on the terminal."""
+    print(f"{kind}: {line}", file=sys.stderr, flush=True)
 
 
 def _chosen(plan: Plan, stage: int, only: str | None) -> list[str]:

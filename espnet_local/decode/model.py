@@ -91,9 +91,11 @@ def _spec(kind: type, config: dict[str, Any], key: str, path: Path) -> Any:
 
 def _load_weights(model: nn.Module, path: Path) -> None:
     """Strictly, but for the auxiliary CTC, which decoding does not use."""
+    if not path.exists():
+        raise FileNotFoundError(2, "no such file", str(path))
     try:
         weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: not a readable checkpoint: {reason}") from None
     weights = {k: v for k, v in weights.items() if not k.startswith("ctc.")}

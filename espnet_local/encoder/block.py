@@ -1,7 +1,9 @@
 """The transformer block, apart into what a stream caches and what it computes.
 
-torchaudio's `EncoderLayer` (pre-norm) holds the weights; its `forward` is not used, so that
-training and streaming call the same functions. B batch, Q query frames, K key frames, D width, H heads.
+torchaudio's `EncoderLayer` (pre-norm) holds the weights; its `forward` is not used, so
+training and streaming call the same functions.
+
+B batch, Q query frames, K key frames, D width, H heads.
 """
 
 from __future__ import annotations

@@ -22,10 +22,11 @@ from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.encoder.streaming import StreamingEncoder
 from espnet_local.files import read_table, write_table, write_text
 from espnet_local.stamp import write_stamp
+from espnet_local.tokens import Tokenizer
 from espnet_local.training.initial import pretrained_init_params
 from espnet_local.training.plan import BEST_CHECKPOINT
 from espnet_local.training.setup import AUDIO_TYPE, Setup
-from espnet_local.training.warm_start import save_front_end, warm_start
+from espnet_local.training.warm_start import learn_ctc, learn_log_mel, save_warm_start
 from espnet_local.transducer.predictor import PredictorSpec
 from espnet_local.transducer.spec import TransducerSpec
 
@@ -165,11 +166,32 @@ def _init_params(setup: Setup, report: Callable[[str], None]) -> list[str]:
         return []
     path = setup.folder / "warm_start.pth"
     if not path.exists():
-        encoder = StreamingEncoder(_encoder_spec(setup))
-        audio = AudioReader(setup.options.data / "train" / "wav.scp")
-        warm_start(encoder, audio, setup.recipe.warm_start, setup.options.seed, report)
-        save_front_end(encoder, path)
-    return [str(path)]
+        _warm_start(setup, path, report)
+    return [f"{path}:::encoder.train_batches"]
+
+
+def _warm_start(setup: Setup, path: Path, report: Callable[[str], None]) -> None:
+    spec, options = setup.recipe.warm_start, setup.options
+    train = options.data / "train"
+    audio = AudioReader(train / "wav.scp")
+    tokenizer = Tokenizer.from_dir(options.tokens)
+    usable = read_table(options.tokens / "train_text_shape")
+    texts, samples = read_table(train / "text"), read_table(train / "utt2num_samples")
+    torch.manual_seed(options.seed)
+    encoder = StreamingEncoder(_encoder_spec(setup))
+    output = torch.nn.Linear(encoder.output_size(), len(tokenizer.tokens))
+    learn_log_mel(encoder, audio, spec, options.seed, report)
+    learn_ctc(
+        encoder,
+        output,
+        audio,
+        {utt: tokenizer.encode(texts[utt]) for utt in usable},
+        {utt: int(samples[utt]) for utt in usable},
+        spec,
+        options.seed,
+        report,
+    )
+    save_warm_start(encoder, output, path)
 
 
 def _check_keys(config: dict[str, Any], parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ No torch here, so that an unchanged sub-stage is recognised before anything heav
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,7 @@ def make_setup(
     if options.debug:
         epochs = 1
         config["num_iters_per_epoch"] = DEBUG_EPOCH_BATCHES
-        steps = min(recipe.warm_start.steps, DEBUG_WARM_START_STEPS)
-        recipe = RecipeSpec(warm_start=WarmStartSpec(steps=steps))
+        recipe = RecipeSpec(warm_start=_shortened(recipe.warm_start))
     updates = epochs * (config["num_iters_per_epoch"] // config.get("accum_grad", 1))
     peak = config["optim_conf"]["lr"] * spec.lr_scale
     config["optim_conf"]["lr"] = peak
@@ -145,4 +145,12 @@ def make_setup(
         recipe=recipe,
         parent=parent,
         options=options,
+    )
+
+
+def _shortened(spec: WarmStartSpec) -> WarmStartSpec:
+    return dataclasses.replace(
+        spec,
+        log_mel_steps=min(spec.log_mel_steps, DEBUG_WARM_START_STEPS),
+        ctc_steps=min(spec.ctc_steps, DEBUG_WARM_START_STEPS),
     )

@@ -7,23 +7,34 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WarmStartSpec:
-    """How long the front end learns log-mel frames."""
+    """How an encoder with random weights is brought to where a transducer begins to learn."""
 
-    steps: int
-    batch: int = 16  # crops of two seconds
-    lr: float = 3e-3
+    log_mel_steps: int = 0  # the front end learns to predict log-mel frames
+    ctc_steps: int = 0  # then the encoder learns CTC on short utterances
+    log_mel_batch: int = 4  # crops of two seconds; many small steps beat few large ones here
+    ctc_batch_seconds: float = 5.5  # padded audio
+    ctc_longest_seconds: float = 4.0  # longer utterances wait for the transducer
+    log_mel_lr: float = 3e-3
+    ctc_lr: float = 2e-3
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise ValueError(f"steps must be >= 0, got {self.steps}")
-        if self.batch < 1:
-            raise ValueError(f"batch must be >= 1, got {self.batch}")
-        if self.lr <= 0:
-            raise ValueError(f"lr must be > 0, got {self.lr}")
+        for name in ("log_mel_steps", "ctc_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        for name in (
+            "log_mel_batch", "ctc_batch_seconds", "ctc_longest_seconds", "log_mel_lr", "ctc_lr",
+        ):  # fmt: skip
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+
+    @property
+    def steps(self) -> int:
+        """All steps; 0: no warm start."""
+        return self.log_mel_steps + self.ctc_steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeSpec:
     """The section `recipe` of a size's config."""
 
-    warm_start: WarmStartSpec = field(default_factory=lambda: WarmStartSpec(steps=0))
+    warm_start: WarmStartSpec = field(default_factory=WarmStartSpec)

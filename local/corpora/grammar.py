@@ -13,7 +13,7 @@ from espnet_local.config import from_mapping, load_yaml, nearest
 GRAMMARS_PATH = Path(__file__).with_name("grammars.yaml")
 CLAUSE_COUNTS = (1, 2, 3, 4)
 CLAUSE_WEIGHTS = (0.2, 0.3, 0.27, 0.23)
-MIN_WORDS, MAX_WORDS = 3, 26  # about 1.5 to 12 s of speech
+MIN_WORDS, MAX_WORDS = 3, 22  # about 1.5 to 12 s of speech
 _SLOT = re.compile(r"\{(\w+)(?::(\d+)-(\d+))?\}")
 _BUCKETS = {"test": range(0, 2), "dev": range(2, 4), "train": range(4, 20)}  # of 20
 _DRAWS = 10_000
