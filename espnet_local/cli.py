@@ -32,8 +32,16 @@ def run(main: Callable[[], None]) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("XLSR_TRACEBACK"):
             raise
-        print(f"{os.path.basename(sys.argv[0])}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{_program()}: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _program() -> str:
+    """`local.corpora` for `python -m local.corpora`, else the script's name."""
+    spec = sys.modules["__main__"].__spec__
+    if spec is None:
+        return os.path.basename(sys.argv[0])
+    return spec.name.removesuffix(".__main__")
 
 
 def _one_line(error: Exception) -> str:

@@ -46,7 +46,7 @@ def register() -> None:
     encoder_choices.classes["xlsr_streaming"] = XlsrStreamingEncoder
     decoder_choices.classes["stateless"] = EspnetStatelessPredictor
     model_choices.classes["xlsr_transducer"] = XlsrTransducerModel
-    # ESPnet's own types hand the 16-bit integers of an archive through; we want [-1, 1].
+    # ESPnet's kaldi_ark type hands the 16-bit integers of wav files through; we want [-1, 1].
     DATA_TYPES[AUDIO_TYPE] = {
         "func": AudioReader,
         "kwargs": [],

@@ -86,7 +86,11 @@ def warp_rnnt_through_the_fake(*arguments):
     return losses._warp_rnnt_loss(FakeWarpRnnt("warp_rnnt"), *arguments)
 
 
-BACKENDS = {"torchaudio": make_loss("torchaudio"), "warp_rnnt": warp_rnnt_through_the_fake}
+BACKENDS = {
+    "torchaudio": make_loss("torchaudio"),
+    "numba": make_loss("numba"),
+    "warp_rnnt": warp_rnnt_through_the_fake,
+}
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -158,7 +162,9 @@ def test_a_lattice_above_31_bits_is_an_error_before_anything_is_computed():
 
 
 def test_an_unknown_loss_is_an_error_naming_the_choices():
-    with pytest.raises(ValueError, match="must be one of auto, torchaudio, warp_rnnt, got 'warp'"):
+    with pytest.raises(
+        ValueError, match="must be one of auto, torchaudio, numba, warp_rnnt, got 'warp'"
+    ):
         make_loss("warp")
 
 

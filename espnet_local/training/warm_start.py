@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MEL_BANDS = 40
 CROP_SAMPLES = RECEPTIVE_SAMPLES + 99 * HOP_SAMPLES  # 100 frames
 GRADIENT_CLIP = 5.0
+WARM_UP_SHARE = 0.4  # of the steps up to the full learning rate
 REPORT_STEPS = 50
 
 
@@ -111,7 +112,7 @@ def learn_ctc(
         report: receives progress lines.
 
     Returns:
-        The loss of the last steps, nats a token.
+        The loss of the last steps, nats an utterance.
 
     Raises:
         ValueError: when no utterance is short enough.
@@ -136,16 +137,14 @@ def learn_ctc(
             reduction="sum",
             zero_infinity=True,
         )
-        return total / target_lengths.sum()
+        return total / len(batch)
 
     return _optimise(
         [*encoder.parameters(), *output.parameters()],
         loss,
         spec.ctc_steps,
         spec.ctc_lr,
-        lambda step, left: report(
-            f"CTC warm start {step}/{spec.ctc_steps}: loss {left:.2f} a token"
-        ),
+        lambda step, left: report(f"CTC warm start {step}/{spec.ctc_steps}: loss {left:.1f}"),
     )
 
 
@@ -176,8 +175,9 @@ def _optimise(
     if steps == 0:
         return float("nan")
     optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=lr, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
+    # No decay at the end: the training that follows begins at a high rate again.
+    schedule = torch.optim.lr_scheduler.LinearLR(
+        optimiser, start_factor=0.02, total_iters=max(1, round(steps * WARM_UP_SHARE))
     )
     mean = float("nan")
     for step in range(1, steps + 1):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 TransducerLoss = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
-LossName = Literal["auto", "torchaudio", "warp_rnnt"]
+LossName = Literal["auto", "torchaudio", "numba", "warp_rnnt"]
 
 WARP_RNNT_INSTALL = "pip install --no-build-isolation warp_rnnt"
 # Both backends index the lattice with 32 bits and read elsewhere beyond it (pytorch/audio #3736,
@@ -62,6 +62,21 @@ def _make_torchaudio() -> TransducerLoss:
             blank=blank,
             reduction="none",
         )
+
+    return loss
+
+
+def _make_numba() -> TransducerLoss:
+    # numba takes a second to import, and only this loss needs it.
+    from espnet_local.transducer.lattice import LatticeLoss
+
+    def loss(
+        logits: Tensor, targets: Tensor, logit_lengths: Tensor, target_lengths: Tensor, blank: int
+    ) -> Tensor:
+        if logits.device.type != "cpu":
+            raise ValueError(f"loss numba needs logits on the CPU, got them on {logits.device}")
+        logits, targets = _checked(logits, targets, logit_lengths, target_lengths, blank)
+        return LatticeLoss.apply(logits.float(), targets, logit_lengths, target_lengths, blank)
 
     return loss
 
@@ -191,5 +206,6 @@ def _check_lengths(name: str, lengths: Tensor, batch: int, low: int, high: int) 
 LOSSES: dict[str, Callable[[], TransducerLoss]] = {
     "auto": _make_auto,
     "torchaudio": _make_torchaudio,
+    "numba": _make_numba,
     "warp_rnnt": _make_warp_rnnt,
 }
