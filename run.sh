@@ -47,15 +47,19 @@ for sub in ${substage//,/ }; do
 done
 corpus_args=()
 case $corpus in
-    mini) name=mini corpus_args=(--language "$language") ;;
+    mini)
+        name=mini conf=mini corpus_args=(--language "$language")
+        [[ $language == en ]] || name+=_$language
+        ;;
     fsdd)
         [[ -n $fsdd_dir ]] || usage_error "--corpus fsdd needs --fsdd_dir, the folder that holds" \
             "the data set's recordings/<digit>_<speaker>_<number>.wav"
-        name=fsdd corpus_args=(--fsdd_dir "$fsdd_dir" --fsdd_split "$fsdd_split")
+        name=fsdd conf=fsdd corpus_args=(--fsdd_dir "$fsdd_dir" --fsdd_split "$fsdd_split")
+        [[ $fsdd_split == official ]] || name+=_${fsdd_split//:/_}
         ;;
     kaldi:?*)
         corpus=kaldi:$(absolute "${corpus#kaldi:}")
-        name=kaldi_$(basename "${corpus#kaldi:}")
+        name=kaldi_$(basename "${corpus#kaldi:}") conf=kaldi
         ;;
     *) usage_error "--corpus must be mini, fsdd or kaldi:<folder>, got '$corpus'" ;;
 esac
@@ -86,7 +90,7 @@ if [[ $corpus == fsdd && -z $pretrained ]]; then
     log "fsdd starts from the mini model: running mini up to stage 1, where that is not done"
     ./run.sh --corpus mini --stop_stage $((stop_stage < 1 ? stop_stage : 1)) --size "$size" \
         --ngpu "$ngpu" --nj "$nj" --seed "$seed" --data "$data" --expdir "$expdir" \
-        --token_type "$token_type" --vocab_size "$vocab_size" --language "$language" \
+        --token_type "$token_type" --vocab_size "$vocab_size" \
         --audio_format "$audio_format" "${debug_flag[@]}"
     pretrained=$expdir/mini_$size$debug_suffix/stage1/valid.wer.best.pth
     shared_tokens=(--reuse "$data/mini$debug_suffix/$token_list")
@@ -111,15 +115,17 @@ for s in 1 2 3 4 5; do
     [[ -z $substage || -n $chosen ]] || continue
     timed "$s" "${train[@]}" "$exp/log/train_stage$s.log" \
         python -m espnet_local.bin.train --stage "$s" ${chosen:+--substage "$chosen"} \
-        --data "$dir" --tokens "$tokens" --size "$size" --corpus "$name" --expdir "$exp" \
+        --data "$dir" --tokens "$tokens" --size "$size" --corpus "$conf" --expdir "$exp" \
         --ngpu "$ngpu" --seed "$seed" ${pretrained:+--pretrained "$pretrained"} "${debug_flag[@]}"
 done
 
 decode() {
+    local jobs=$nj device=cpu run=("${decode_cmd[@]}")
+    if ((ngpu > 0)); then jobs=$ngpu device=cuda run=("${cuda_cmd[@]}" --gpu 1); fi
     local call=(python -m espnet_local.bin.decode --expdir "$exp" --data "$dir"
-        --sets "${test_sets[@]}" "${debug_flag[@]}")
-    "${decode_cmd[@]}" JOB=1:"$nj" "$exp/log/decode.JOB.log" "${call[@]}" --shard JOB/"$nj"
-    "${call[@]}" --merge "$nj"
+        --sets "${test_sets[@]}" --device "$device" "${debug_flag[@]}")
+    "${run[@]}" JOB=1:"$jobs" "$exp/log/decode.JOB.log" "${call[@]}" --shard JOB/"$jobs"
+    "${call[@]}" --merge "$jobs"
 }
 if ((stage <= 6 && stop_stage >= 6)); then timed 6 decode; fi
 

@@ -20,6 +20,7 @@ import yaml
 SAMPLE_RATE = 16_000  # Hz
 HOP_SAMPLES = 320  # one encoder frame = 20 ms
 RECEPTIVE_SAMPLES = 400  # what one encoder frame sees = 25 ms
+BEST_CHECKPOINT = "valid.wer.best.pth"  # ESPnet's link to the epoch with the lowest WER
 FRAME_MS = 1000 * HOP_SAMPLES // SAMPLE_RATE
 
 T = TypeVar("T")

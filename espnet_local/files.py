@@ -69,12 +69,12 @@ def read_table(path: str | Path) -> dict[str, str]:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(f"{path}:{number}: not UTF-8: {error.reason}") from None
-            key, _, value = line.strip().partition(" ")
+            key, *value = line.split(maxsplit=1) or [""]
             if not key:
                 raise ValueError(f"{path}:{number}: empty line")
             if key in table:
                 raise ValueError(f"{path}:{number}: duplicate key {key!r}")
-            table[key] = value.strip()
+            table[key] = value[0].strip() if value else ""
     return table
 
 

@@ -193,8 +193,8 @@ def test_warp_rnnt_refuses_logits_on_the_cpu(monkeypatch):
     ("cuda", "installed", "chosen"),
     [
         (True, True, "warp_rnnt on CUDA"),
-        (True, False, "auto: torchaudio .*not installed"),
-        (False, True, "auto: torchaudio .*no CUDA device"),
+        (True, False, "auto: torchaudio on CUDA .*not installed"),
+        (False, True, "auto: numba .*no CUDA device"),
     ],
 )
 def test_auto_says_what_it_chose_and_why(monkeypatch, caplog, cuda, installed, chosen):
@@ -207,4 +207,4 @@ def test_auto_says_what_it_chose_and_why(monkeypatch, caplog, cuda, installed, c
     assert re.search(chosen, caplog.messages[0])
     arguments = torch.randn(1, 4, 3, 5), torch.tensor([[1, 2]]), torch.tensor([4])
     on_cpu = loss(*arguments, torch.tensor([2]), 0)
-    assert torch.equal(on_cpu, make_loss("torchaudio")(*arguments, torch.tensor([2]), 0))
+    assert torch.equal(on_cpu, make_loss("numba")(*arguments, torch.tensor([2]), 0))

@@ -93,7 +93,7 @@ def test_a_killed_stage_is_resumed_and_not_taken_for_finished(tmp_path: Path, sh
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("sub-stage 1"):
+            if "CTC warm start 4/4" in line:
                 break
         os.killpg(process.pid, signal.SIGTERM)
         process.stderr.read()  # to the end, when the last of the group has gone
@@ -102,3 +102,4 @@ def test_a_killed_stage_is_resumed_and_not_taken_for_finished(tmp_path: Path, sh
     resumed = run("--stage", "1", "--stop_stage", "1")
     assert resumed.returncode == 0, resumed.stderr[-4000:]
     assert list(run.models()) == ["1"]
+    assert "going on where it stopped" in (run.exp / "log/train_stage1.log").read_text()

@@ -143,7 +143,16 @@ def test_a_mistake_in_the_call_is_one_line_and_status_2(
 
 
 def test_options_are_understood_with_equals_sign_dashes_and_leading_zeros(recipe: Recipe) -> None:
-    done = recipe.run("--stop-stage=0", "--nj", "08", "--vocab_size=100", "--debug", "false")
+    done = recipe.run(
+        "--stop-stage=0",
+        "--nj",
+        "08",
+        "--vocab_size=100",
+        "--token_type",
+        "unigram",
+        "--debug",
+        "false",
+    )
     assert done.returncode == 0, done.stderr
     data, tokens = recipe.calls
     assert value_of(data, "--nj") == "8"

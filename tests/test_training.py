@@ -95,6 +95,7 @@ def test_stage_without_its_parent_is_refused(toy, monkeypatch):
 def test_misspelt_keys_are_refused_before_anything_is_written(toy, monkeypatch):
     original = (toy / "tiny.yaml").read_text()
     cases = [
+        ("lr: 0.002", "lr: 2e-3", "optim_conf.lr must be a number > 0 such as 2.0e-3, got '2e-3'"),
         ("  dropout:", "  dropuot:", "unknown key 'dropuot', did you mean 'dropout'"),
         ("warm_start:", "warm_strat:", "unknown key 'warm_strat', did you mean 'warm_start'"),
         ("grad_clip:", "grad_clipp:", "unknown key 'grad_clipp', did you mean 'grad_clip'"),
@@ -177,6 +178,29 @@ def test_killed_stage_goes_on_and_ends_as_an_undisturbed_one(toy, monkeypatch):
         for name in ("exp_killed", "exp")
     )
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
+
+
+def test_kill_between_two_of_espnets_writes_loses_nothing(toy, monkeypatch):
+    """After `checkpoint.pth`, before the epoch's weights and the link to the best epoch."""
+    folder = toy / "exp_killed/stage1"
+    before = weights(folder)
+    best = (folder / BEST_CHECKPOINT).resolve()
+    (folder / BEST_CHECKPOINT).unlink()
+    (folder / ".done.json").unlink()
+    (folder / "2epoch.pth").unlink(missing_ok=True)
+    if best.exists() and best.name == "1epoch.pth":
+        (folder / BEST_CHECKPOINT).symlink_to("2epoch.pth")  # of an epoch that is gone
+    train(toy, monkeypatch, "--stage", "1", "--expdir", str(toy / "exp_killed"))
+    after = weights(folder)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert read_stamp(folder) is not None
+
+
+def test_stamp_without_its_checkpoint_is_not_believed(toy, monkeypatch):
+    folder = toy / "exp_killed/stage1"
+    (folder / BEST_CHECKPOINT).unlink()
+    train(toy, monkeypatch, "--stage", "1", "--expdir", str(toy / "exp_killed"))
+    assert (folder / BEST_CHECKPOINT).exists()
 
 
 def test_changed_inputs_move_the_old_folder_aside(toy, monkeypatch):

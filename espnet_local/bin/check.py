@@ -25,6 +25,7 @@ REQUIRED = (
     "kaldiio",
     "lhotse",
     "matplotlib",
+    "numba",
     "numpy",
     "pyyaml",
     "rich",

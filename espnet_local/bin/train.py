@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from espnet_local.cli import log_to_stderr, run
-from espnet_local.config import nearest
+from espnet_local.config import BEST_CHECKPOINT, nearest
 from espnet_local.stamp import is_done, read_stamp
 from espnet_local.training.plan import Plan, find_parent, load_plan, stage_of
 from espnet_local.training.setup import Setup, TrainingOptions, load_size, make_setup
@@ -44,7 +44,8 @@ def main() -> None:
 
 def _train_unless_done(setup: Setup) -> None:
     name = f"sub-stage {setup.substage}"
-    if is_done(setup.folder, setup.fingerprint()):
+    complete = (setup.folder / BEST_CHECKPOINT).exists()
+    if complete and is_done(setup.folder, setup.fingerprint()):
         stamp = read_stamp(setup.folder) or {}
         _say("result", f"{name}: unchanged, skipped; validation WER {stamp['valid_wer']:.1f} %")
         return

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from espnet_local.config import ContextSpec, from_mapping, load_yaml
+from espnet_local.config import BEST_CHECKPOINT, ContextSpec, from_mapping, load_yaml
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.encoder.streaming import StreamingEncoder
 from espnet_local.tokens import Tokenizer
-from espnet_local.training.plan import BEST_CHECKPOINT
 from espnet_local.transducer.joiner import Joiner
 from espnet_local.transducer.predictor import PredictorSpec, StatelessPredictor
 from espnet_local.transducer.spec import TransducerSpec

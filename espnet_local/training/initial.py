@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 
 import torch
@@ -25,7 +26,11 @@ def pretrained_init_params(checkpoint: Path, tokens: Path) -> list[str]:
     Raises:
         ValueError: when the checkpoint holds no encoder of ours.
     """
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    try:
+        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{checkpoint}: not a checkpoint of this project: {reason}") from None
     if not isinstance(weights, dict) or not any(k.startswith("encoder.encoder.") for k in weights):
         raise ValueError(
             f"{checkpoint} is no checkpoint of this project: it has no encoder.encoder.*"

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet_local.config import from_mapping, load_yaml, nearest
+from espnet_local.config import BEST_CHECKPOINT, from_mapping, load_yaml, nearest
 from espnet_local.contexts import ContextDraws, parse_contexts
 from espnet_local.stamp import read_stamp
 
-BEST_CHECKPOINT = "valid.wer.best.pth"  # ESPnet's link to the epoch with the lowest WER
 PRETRAINED = "pretrained"
 BEST = "best"
 

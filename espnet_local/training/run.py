@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import logging
-import os
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable
@@ -17,14 +17,13 @@ import yaml
 
 from espnet_local.audio import AudioReader
 from espnet_local.cli import LOG_FORMAT
-from espnet_local.config import from_mapping, nearest, to_mapping
+from espnet_local.config import BEST_CHECKPOINT, from_mapping, nearest, to_mapping
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.encoder.streaming import StreamingEncoder
-from espnet_local.files import read_table, write_table, write_text
+from espnet_local.files import atomic_open, read_table, write_table, write_text
 from espnet_local.stamp import write_stamp
 from espnet_local.tokens import Tokenizer
 from espnet_local.training.initial import pretrained_init_params
-from espnet_local.training.plan import BEST_CHECKPOINT
 from espnet_local.training.setup import AUDIO_TYPE, Setup
 from espnet_local.training.warm_start import learn_ctc, learn_log_mel, save_warm_start
 from espnet_local.transducer.predictor import PredictorSpec
@@ -102,20 +101,34 @@ def _prepare_folder(folder: Path, fingerprint: str) -> None:
         log.warning("%s was made from other inputs: kept as %s", folder, aside)
     if folder.exists():
         log.info("%s: going on where it stopped", folder)
-        _drop_unreadable_checkpoint(folder)
+        _mend_checkpoints(folder)
     write_text(inputs, fingerprint + "\n")
 
 
-def _drop_unreadable_checkpoint(folder: Path) -> None:
-    """Removes a checkpoint that a kill cut short: the sub-stage then begins anew."""
+def _mend_checkpoints(folder: Path) -> None:
+    """Brings the files that a kill left half-done in line with the newest whole checkpoint.
+
+    ESPnet writes `checkpoint.pth`, then the epoch's weights, then the link to the best epoch.
+    """
     path = folder / "checkpoint.pth"
     if not path.exists():
         return
     try:
-        torch.load(path, map_location="cpu", weights_only=False)
-    except (RuntimeError, EOFError, OSError) as error:
+        states = torch.load(path, map_location="cpu", weights_only=False)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         log.warning("%s is cut short (%s): beginning anew", path, error)
         path.unlink()
+        return
+    last, best = max(states["reporter"]["stats"]), _best(states).epoch
+    with atomic_open(folder / f"{last}epoch.pth", "wb") as stream:
+        torch.save(states["model"], stream)
+    if not (folder / f"{best}epoch.pth").exists():
+        log.warning("%s: the weights of epoch %d are lost: beginning anew", folder, best)
+        path.unlink()
+        return
+    link = folder / BEST_CHECKPOINT
+    link.unlink(missing_ok=True)
+    link.symlink_to(f"{best}epoch.pth")
 
 
 def _encoder_spec(setup: Setup) -> EncoderSpec:
@@ -124,7 +137,7 @@ def _encoder_spec(setup: Setup) -> EncoderSpec:
 
 def _complete_config(setup: Setup, report: Callable[[str], None]) -> dict[str, Any]:
     """ESPnet's config with the files of this run."""
-    options, folder = setup.options, setup.folder
+    options, folder, encoder = setup.options, setup.folder, _encoder_spec(setup)
     # The folder is complete in itself: decoding and sharing need nothing beside it.
     shutil.copyfile(options.tokens / "bpe.model", folder / "bpe.model")
     config = dict(setup.espnet)
@@ -138,8 +151,8 @@ def _complete_config(setup: Setup, report: Callable[[str], None]) -> dict[str, A
         token_list=str(options.tokens / "tokens.txt"),
         best_model_criterion=[["valid", "wer", "min"]],
         init_param=_init_params(setup, report),
-        # While the transformer is held, its weights get no gradient.
-        unused_parameters=_encoder_spec(setup).thaw_after_batches > 0,
+        # Weights of a held transformer or a dropped layer get no gradient in a batch.
+        unused_parameters=encoder.thaw_after_batches > 0 or encoder.layer_drop > 0,
     )
     for mode, name in (("train", "train"), ("valid", "dev")):
         source = options.data / name
@@ -220,8 +233,21 @@ def _check_keys(config: dict[str, Any], parser: argparse.ArgumentParser) -> None
 
 
 def _best_epoch(folder: Path) -> Result:
-    """The epoch that ESPnet's link to the best checkpoint names, with its validation."""
-    epoch = int(os.readlink(folder / BEST_CHECKPOINT).removesuffix("epoch.pth"))
+    """The epoch whose weights the link names, with its validation.
+
+    Raises:
+        RuntimeError: when the link does not name the best epoch, which would be ESPnet's mistake.
+    """
     states = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=False)
-    valid = states["reporter"]["stats"][epoch]["valid"]
-    return Result(epoch, float(valid["loss"]), float(valid["wer"]))
+    result = _best(states)
+    named = (folder / BEST_CHECKPOINT).resolve(strict=True).name
+    if named != f"{result.epoch}epoch.pth":
+        raise RuntimeError(f"{folder / BEST_CHECKPOINT} names {named}, best is {result.epoch}")
+    return result
+
+
+def _best(states: dict[str, Any]) -> Result:
+    """The first of the epochs with the lowest WER, as ESPnet chooses."""
+    valid = {epoch: stats["valid"] for epoch, stats in states["reporter"]["stats"].items()}
+    epoch = min(sorted(valid), key=lambda e: valid[e]["wer"])
+    return Result(epoch, float(valid[epoch]["loss"]), float(valid[epoch]["wer"]))

@@ -14,10 +14,16 @@ from typing import Any
 from espnet_local.config import from_mapping, load_yaml, to_mapping
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.files import fingerprint
-from espnet_local.training.plan import Parent, Plan, merge, stage_dir, stage_of
+from espnet_local.stamp import read_stamp
+from espnet_local.training.plan import PRETRAINED, Parent, Plan, merge, stage_dir, stage_of
 from espnet_local.training.spec import RecipeSpec, WarmStartSpec
 
 AUDIO_TYPE = "scaled_audio"  # our data type in ESPnet, see espnet_local.task
+# Options of ESPnet that change no weight.
+WITHOUT_EFFECT = {
+    "num_workers", "log_interval", "use_tensorboard", "use_matplotlib", "max_cache_size",
+    "num_att_plot",
+}  # fmt: skip
 DEBUG_EPOCH_BATCHES = 4
 DEBUG_WARM_START_STEPS = 4
 
@@ -58,10 +64,10 @@ class Setup:
         """
         options = self.options
         files = [options.tokens / "bpe.model", options.tokens / "tokens.txt"]
+        # The corpus's stamp knows the audio; without one, wav.scp has to stand for it.
+        tables = ["text", "utt2num_samples"] + ([] if self._corpus() else ["wav.scp"])
         for name in ("train", "dev"):
-            files += [
-                options.data / name / table for table in ("wav.scp", "text", "utt2num_samples")
-            ]
+            files += [options.data / name / table for table in tables]
             files.append(options.tokens / f"{name}_text_shape")
         if self.parent is not None:
             files.append(self.parent.checkpoint)
@@ -72,10 +78,15 @@ class Setup:
                 raise FileNotFoundError(2, "no such file", str(path))
         return files
 
+    def _corpus(self) -> str | None:
+        stamp = read_stamp(self.options.data)
+        return stamp["fingerprint"] if stamp else None
+
     def fingerprint(self) -> str:
         """Equal when config, data, tokens and parent are equal."""
         values = {
-            "espnet": self.espnet,
+            "espnet": {k: v for k, v in self.espnet.items() if k not in WITHOUT_EFFECT},
+            "corpus": self._corpus(),
             "recipe": to_mapping(self.recipe) if self.parent is None else None,
             "parent": self.parent.fingerprint if self.parent else None,
         }
@@ -93,13 +104,28 @@ def load_size(path: Path, overrides: Path | None = None) -> tuple[dict[str, Any]
         config = merge(config, load_yaml(overrides))
     try:
         recipe = from_mapping(RecipeSpec, config.pop("recipe", {}), "recipe")
-        for key in ("num_iters_per_epoch", "optim_conf", "encoder_conf"):
-            if key not in config:
-                raise ValueError(f"missing key {key!r}")
+        _check_numbers(config)
         from_mapping(EncoderSpec, config["encoder_conf"], "encoder_conf")
     except ValueError as error:
-        raise ValueError(f"{path if overrides is None else overrides}: {error}") from None
+        files = str(path) if overrides is None else f"{path} with {overrides}"
+        raise ValueError(f"{files}: {error}") from None
     return config, recipe
+
+
+def _check_numbers(config: dict[str, Any]) -> None:
+    """The values that are reckoned with here, before ESPnet sees them."""
+    for key in ("num_iters_per_epoch", "optim_conf", "encoder_conf"):
+        if key not in config:
+            raise ValueError(f"missing key {key!r}")
+    for key in ("num_iters_per_epoch", "accum_grad"):
+        value = config.get(key, 1)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{key} must be an integer >= 1, got {value!r}")
+    optimiser = config["optim_conf"]
+    lr = optimiser.get("lr") if isinstance(optimiser, dict) else None
+    if not isinstance(lr, (int, float)) or lr <= 0:
+        # YAML takes 2e-3 for a string: it wants 2.0e-3.
+        raise ValueError(f"optim_conf.lr must be a number > 0 such as 2.0e-3, got {lr!r}")
 
 
 def make_setup(
@@ -138,6 +164,16 @@ def make_setup(
     if stage_of(substage) > 1:
         # The transformer is held only while predictor and joiner are still random.
         encoder_conf["thaw_after_batches"] = 0
+    if (
+        spec.parent == PRETRAINED
+        and encoder_conf.get("freeze_frontend")
+        and options.pretrained is None
+        and recipe.warm_start.steps == 0
+    ):
+        raise ValueError(
+            f"sub-stage {substage}: freeze_frontend keeps random weights without a pretrained "
+            "encoder; name one (--pretrained) or set freeze_frontend: false"
+        )
     return Setup(
         substage=substage,
         folder=stage_dir(options.expdir, substage),

@@ -118,20 +118,20 @@ def _warp_rnnt_loss(
 
 def _make_auto() -> TransducerLoss:
     """Chosen by where the logits are, as one process may train on CUDA and be tested on the CPU."""
-    torchaudio_loss = _make_torchaudio()
-    cuda_loss, reason = torchaudio_loss, "no CUDA device"
+    cpu_loss, cuda_loss = _make_numba(), _make_torchaudio()
+    name, reason = "numba on the CPU", "no CUDA device"
     if torch.cuda.is_available():
         try:
-            cuda_loss, reason = _make_warp_rnnt(), "CUDA and warp_rnnt present"
+            cuda_loss = _make_warp_rnnt()
+            name, reason = "warp_rnnt on CUDA", "CUDA and warp_rnnt present"
         except ValueError as error:
-            reason = str(error)
-    name = "torchaudio" if cuda_loss is torchaudio_loss else "warp_rnnt on CUDA"
+            name, reason = "torchaudio on CUDA", str(error)
     log.info("transducer loss auto: %s (%s)", name, reason)
 
     def loss(
         logits: Tensor, targets: Tensor, logit_lengths: Tensor, target_lengths: Tensor, blank: int
     ) -> Tensor:
-        chosen = cuda_loss if logits.device.type == "cuda" else torchaudio_loss
+        chosen = cuda_loss if logits.device.type == "cuda" else cpu_loss
         return chosen(logits, targets, logit_lengths, target_lengths, blank)
 
     return loss
