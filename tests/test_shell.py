@@ -177,7 +177,8 @@ def test_the_whole_recipe_runs_in_order_and_ends_with_the_table(recipe: Recipe) 
         *("--ngpu", "0", "--seed", "1"),
     ]
     decode = [call[call.index("test") + 1 :] for call in recipe.calls if call[0] == "decode"]
-    assert sorted(decode) == [["--merge", "2"], ["--shard", "1/2"], ["--shard", "2/2"]]
+    parts = [["--merge", "2"], ["--shard", "1/2"], ["--shard", "2/2"]]
+    assert sorted(decode) == [["--device", "cpu", *part] for part in parts]
     assert (recipe.root / "exp/mini_tiny/log/train_stage5.log").exists()
     assert (recipe.root / "exp/mini_tiny/log/decode.2.log").exists()
 
@@ -232,6 +233,29 @@ def test_fsdd_starts_from_the_mini_model_and_shares_its_tokens(recipe: Recipe) -
     assert value_of(tokens, "--output") == "data/fsdd/token_list/char"
     assert value_of(train, "--pretrained") == "exp/mini_tiny/stage1/valid.wer.best.pth"
     assert value_of(train, "--expdir") == "exp/fsdd_tiny"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        (["--language", "de"], "data/mini_de"),
+        (
+            ["--corpus", "fsdd", "--fsdd_dir", "d", "--fsdd_split", "speaker:x"],
+            "data/fsdd_speaker_x",
+        ),
+    ],
+)
+def test_another_language_or_split_has_a_folder_of_its_own(recipe, arguments, folder) -> None:
+    assert recipe.run(*arguments, "--stop_stage", "-1").returncode == 0
+    assert value_of(recipe.calls[-1], "--output") == folder
+
+
+def test_gpus_train_and_decode_one_job_each(recipe: Recipe) -> None:
+    recipe.run("--ngpu", "2", "--nj", "8")
+    train = next(call for call in recipe.calls if call[0] == "train")
+    assert value_of(train, "--ngpu") == "2"
+    decode = [call for call in recipe.calls if call[0] == "decode"]
+    assert all(value_of(call, "--device") == "cuda" for call in decode)
 
 
 def test_own_kaldi_folder_and_paths_are_seen_from_where_the_user_calls(
