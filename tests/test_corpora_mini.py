@@ -65,7 +65,7 @@ def test_voices_and_their_variants_are_held_out(language):
     assert not variants["train"] & variants["dev"]
     assert not variants["train"] & variants["test"]
     assert not variants["dev"] & variants["test"]
-    assert 20 <= sum(map(len, variants.values())) <= 30
+    assert 45 <= sum(map(len, variants.values())) <= 60
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

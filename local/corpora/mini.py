@@ -26,14 +26,18 @@ SIZES = {"train": 3000, "dev": 80, "test": 150}  # utterances
 DEBUG_SIZES = {"train": 60, "dev": 12, "test": 12}
 VARIANTS = {
     "train": ("m1", "m2", "m3", "m4", "m6", "m8", "f1", "f2", "f4", "Annie", "max", "linda",
-              "michel", "john", "belinda", "pablo", "steph", "ed", "Andy"),
+              "michel", "john", "belinda", "pablo", "steph", "ed", "Andy", "adam", "Alex",
+              "Denis", "Diogo", "Henrique", "Hugo", "Jacky", "Lee", "Marco", "Michael", "Reed",
+              "anika", "antonio", "aunty", "benjamin", "boris", "caleb", "david", "grandma",
+              "gustave", "ian", "marcelo", "miguel", "paul", "quincy", "robert", "shelby",
+              "travis", "victor"),
     "dev": ("m7", "f5", "Alicia"),
     "test": ("m5", "f3", "Andrea", "Gene"),
 }  # fmt: skip
 RATE_WPM = (115, 160)
 PITCH = (30, 70)
 PITCH_RANGE = (30, 80)
-VOICE_SCALE = (0.85, 1.18)  # of all frequencies: longer and shorter vocal tracts
+VOICE_SCALE = (0.82, 1.22)  # of all frequencies: longer and shorter vocal tracts
 SNR_DB = (20.0, 40.0)
 PEAK_DBFS = (-18.0, -1.0)
 SILENCE_S = (0.05, 0.4)  # before and after the speech
