@@ -63,9 +63,10 @@ class Recipe:
         fail: str = "-",
         cwd: Path | None = None,
         script: str = "run.sh",
+        **variables: str,
     ) -> subprocess.CompletedProcess[str]:
         self._calls.write_text("")
-        env = {"CALLS": str(self._calls), "FAIL": fail}
+        env = {"CALLS": str(self._calls), "FAIL": fail, **variables}
         return self._shell(self.root / script, *arguments, cwd=cwd or self.root, env=env)
 
     @property
@@ -251,7 +252,8 @@ def test_another_language_or_split_has_a_folder_of_its_own(recipe, arguments, fo
 
 
 def test_gpus_train_and_decode_one_job_each(recipe: Recipe) -> None:
-    recipe.run("--ngpu", "2", "--nj", "8")
+    done = recipe.run("--ngpu", "2", "--nj", "8", CUDA_VISIBLE_DEVICES="0,1")
+    assert done.returncode == 0, done.stderr
     train = next(call for call in recipe.calls if call[0] == "train")
     assert value_of(train, "--ngpu") == "2"
     decode = [call for call in recipe.calls if call[0] == "decode"]
