@@ -6,7 +6,7 @@ Frame q may attend to frame k when
 
 with C = `chunk_frames`. One function serves training, masked decoding, streaming and plots.
 Chunked attention: Chen et al. 2021 (arXiv 2010.11395); attention sinks: Xiao et al. 2023
-(arXiv 2309.17453). Q query frames, K key frames; True = may attend.
+(arXiv 2309.17453). Q query frames, K key frames, ... any axes; True = may attend.
 """
 
 from __future__ import annotations
@@ -33,22 +33,23 @@ def context_mask(queries: Tensor, keys: Tensor, context: ContextSpec) -> Tensor:
         1.....111
 
     Args:
-        queries: (Q,) absolute numbers of the query frames.
-        keys: (K,) absolute numbers of the key frames.
+        queries: (..., Q) absolute numbers of the query frames.
+        keys: (..., K) absolute numbers of the key frames.
         context: what may be seen.
 
     Returns:
-        (Q, K) bool, True where the query frame may attend to the key frame.
+        (..., Q, K) bool, True where the query frame may attend to the key frame.
     """
+    queries, keys = queries[..., :, None], keys[..., None, :]  # (..., Q, 1), (..., 1, K)
     if context.chunk_frames is None:
-        return torch.ones(len(queries), len(keys), dtype=torch.bool, device=queries.device)
-    query_chunks = (queries // context.chunk_frames)[:, None]  # (Q, 1)
-    key_chunks = (keys // context.chunk_frames)[None, :]  # (1, K)
+        return torch.ones_like(queries * keys, dtype=torch.bool)
+    query_chunks = queries // context.chunk_frames
+    key_chunks = keys // context.chunk_frames
     past = key_chunks <= query_chunks
     if context.left_chunks is None:
         return past
     near = key_chunks >= query_chunks - context.left_chunks
-    return past & (near | (keys < context.sink_frames)[None, :])
+    return past & (near | (keys < context.sink_frames))
 
 
 def padding_mask(lengths: Tensor, max_length: int) -> Tensor:

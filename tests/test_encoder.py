@@ -91,7 +91,7 @@ def test_batch_and_padding_change_nothing(encoder, context, lengths, padding):
 
 
 def test_full_context_is_torchaudios_model(encoder):
-    samples = normalise_waveform(noise(2, 16_000))
+    samples = normalise_waveform(noise(2, 16_000)).samples
     features, _ = encoder.feature_extractor(samples, None)
     expected = encoder.encoder(features, None)
     frames, _ = encoder.forward_context(noise(2, 16_000), torch.full((2,), 16_000), ContextSpec())
@@ -138,7 +138,7 @@ def test_waveform_is_normalised_by_the_past_alone():
     samples = noise(1, 32_000)
     changed = samples.clone()
     changed[:, 16_000:] *= 7.0
-    before, after = normalise_waveform(samples), normalise_waveform(changed)
+    before, after = normalise_waveform(samples).samples, normalise_waveform(changed).samples
     assert torch.equal(before[:, :16_000], after[:, :16_000])
     # The block at the change is still scaled by the quiet past: it comes out seven times louder.
     torch.testing.assert_close(
@@ -148,20 +148,20 @@ def test_waveform_is_normalised_by_the_past_alone():
 
 def test_normalised_waveform_tends_to_zero_mean_and_unit_variance():
     samples = 0.3 * noise(1, 160_000) + 0.05
-    end = normalise_waveform(samples)[:, -16_000:]
+    end = normalise_waveform(samples).samples[:, -16_000:]
     assert abs(end.mean()) < 0.15
     assert abs(end.var() - 1) < 0.2
 
 
 def test_digital_silence_stays_finite():
-    assert normalise_waveform(torch.zeros(1, 64_000)).abs().max() == 0
+    assert normalise_waveform(torch.zeros(1, 64_000)).samples.abs().max() == 0
 
 
 def test_hours_of_audio_lose_no_digits():
     hour = 3_600 * 16_000
     samples = 0.05 * torch.ones(1, hour)
     samples[:, ::2] *= -1
-    assert (normalise_waveform(samples)[0, -320:].abs() - 1).abs().max() < 1e-5
+    assert (normalise_waveform(samples).samples[0, -320:].abs() - 1).abs().max() < 1e-5
 
 
 def test_training_draws_a_context_for_each_batch_and_counts_them():

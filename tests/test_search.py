@@ -7,10 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_local.decode import beam as beam_module
-from espnet_local.decode import greedy as greedy_module
-from espnet_local.decode.beam import beam_search
-from espnet_local.decode.greedy import greedy_search
+from espnet_local.decode.beam import BeamSearch, beam_search
+from espnet_local.decode.greedy import GreedySearch, greedy_search
 from espnet_local.transducer.joiner import Joiner, JoinerSpec
 from espnet_local.transducer.predictor import PredictorSpec, StatelessPredictor
 
@@ -112,8 +110,8 @@ def test_beam_equals_a_slow_loop_over_a_dictionary(seed, length, beam, vocab, bl
 def test_hypotheses_in_the_beam_differ_and_their_scores_are_those_of_the_slow_loop(seed, length):
     predictor, joiner = make_model(seed, vocab=3)
     frames, lengths = make_frames(seed, length)
-    state = beam_module.init_state(predictor, 1, 5, frames.device)
-    state = beam_module.advance(predictor, joiner, state, frames, lengths)
+    search = BeamSearch(predictor, joiner, 5)
+    state = search.advance(search.init_state(1, frames.device), frames, lengths).state
     kept = slow_beam(predictor, joiner, frames[0], 5)
     scores = sorted((score for score, _ in kept.values()), reverse=True)
     assert state.score[0, : len(scores)].tolist() == pytest.approx(scores, abs=1e-4)
@@ -126,8 +124,8 @@ def test_a_beam_that_prunes_nothing_holds_all_probability():
     frames, lengths = make_frames(1, 5)
     kept = slow_beam(*model, frames[0], 10_000)
     assert sum(math.exp(score) for score, _ in kept.values()) == pytest.approx(1.0, abs=1e-5)
-    state = beam_module.init_state(model[0], 1, len(kept), frames.device)
-    state = beam_module.advance(*model, state, frames, lengths)
+    search = BeamSearch(*model, len(kept))
+    state = search.advance(search.init_state(1, frames.device), frames, lengths).state
     assert state.score.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
@@ -178,8 +176,9 @@ def test_streams_of_different_ages_advance_as_they_would_offline(seed, cuts):
     predictor, joiner = make_model(seed)
     total = max(1, sum(cuts))
     frames, _ = make_frames(seed, total, total)
-    greedy_state = greedy_module.init_state(predictor, 2, frames.device)
-    beam_state = beam_module.init_state(predictor, 2, 4, frames.device)
+    greedy, beam = GreedySearch(predictor, joiner), BeamSearch(predictor, joiner, 4)
+    greedy_state = greedy.init_state(2, frames.device)
+    beam_state = beam.init_state(2, frames.device)
     pieces = [[], []]
     at = [0, 0]
     for lengths in zip(cuts, reversed(cuts)):
@@ -188,8 +187,8 @@ def test_streams_of_different_ages_advance_as_they_would_offline(seed, cuts):
             piece[b, : lengths[b]] = frames[b, at[b] : at[b] + lengths[b]]
             at[b] += lengths[b]
         arguments = piece, torch.tensor(lengths)
-        greedy_state, emitted = greedy_module.advance(predictor, joiner, greedy_state, *arguments)
-        beam_state = beam_module.advance(predictor, joiner, beam_state, *arguments)
+        greedy_state, emitted = greedy.advance(greedy_state, *arguments)
+        beam_state = beam.advance(beam_state, *arguments).state
         for b in range(2):
             pieces[b].append(emitted[b])
     seen = frames[:, : sum(cuts)], torch.tensor([sum(cuts)] * 2)
@@ -198,19 +197,21 @@ def test_streams_of_different_ages_advance_as_they_would_offline(seed, cuts):
         assert sum((p.timestamps for p in pieces[b]), ()) == expected.timestamps
         assert greedy_state.score[b].item() == pytest.approx(expected.score, abs=1e-4)
     expected = beam_search(predictor, joiner, *seen, 4)
-    for found, offline in zip(beam_module.best(beam_state, BLANK), expected):
-        assert found.tokens == offline.tokens
-        assert found.score == pytest.approx(offline.score, abs=1e-4)
+    found = zip(beam.pending(beam_state), beam.score(beam_state))
+    for (pending, score), offline in zip(found, expected):
+        assert pending.labels.tokens == offline.tokens
+        assert score == pytest.approx(offline.score, abs=1e-4)
 
 
 def test_a_state_is_a_value_that_later_frames_leave_alone():
     predictor, joiner = make_model(7)
     frames, lengths = make_frames(7, 6)
-    state = greedy_module.init_state(predictor, 1, frames.device)
+    search = GreedySearch(predictor, joiner)
+    state = search.init_state(1, frames.device)
     before = [field.clone() for field in state]
-    first = greedy_module.advance(predictor, joiner, state, frames, lengths)
+    first = search.advance(state, frames, lengths)
     assert all(torch.equal(a, b) for a, b in zip(state, before))
-    assert first.emitted == greedy_module.advance(predictor, joiner, state, frames, lengths).emitted
+    assert first.emitted == search.advance(state, frames, lengths).emitted
 
 
 @pytest.mark.parametrize("name", searches())

@@ -9,116 +9,144 @@ j left as it is) where j = i + v.
 Equality is decided by two polynomial hashes modulo primes near 2^31 (a chance of 2^-62 a pair to
 err): a state of fixed size, where comparing the labels themselves would cost more with every label.
 
-The state is a value, as in `greedy`. B batch, K beam, T frames, C context labels, E encoder width,
-J joint width, V labels.
+The state is a value of fixed size, whatever the stream's age: twice a second of audio the labels
+that all hypotheses share become certain and leave it, and hypotheses that still contradict the best
+one in labels older than a second are given up. Both happen at fixed frames of the stream, so that
+the result does not depend on how the frames were cut.
+
+B batch, K beam, T frames, M recent labels, C context labels, E encoder width, J joint width, V
+labels.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from espnet_local.decode.hypothesis import Hypothesis
+from espnet_local.decode.hypothesis import Hypothesis, Labels, Pending
+from espnet_local.decode.search import SearchStep, decode
 from espnet_local.decode.threads import on_one_thread
 from espnet_local.transducer.joiner import Joiner
 from espnet_local.transducer.predictor import StatelessPredictor, push
 
 HASH_MODULI = (2_147_483_647, 2_147_483_629)  # products of two residues fit int64
 HASH_FACTORS = (1_103_515_245, 1_664_525_223)
+SETTLE_EVERY_FRAMES = 25  # 0.5 s of the stream
+DOUBT_FRAMES = 50  # 1 s: so long may hypotheses contradict each other
+RECENT_LABELS = SETTLE_EVERY_FRAMES + DOUBT_FRAMES  # one a frame at most
+LABEL, FRAME, LOGPROB = range(3)  # what is kept of a recent label
 
 
-class BeamStep(NamedTuple):
-    """Where each hypothesis came from in one frame, or in N frames with N before K."""
-
-    parent: Tensor  # (B, K) int64, place in the beam one frame earlier
-    label: Tensor  # (B, K) int64, the label emitted, or blank
-    logprob: Tensor  # (B, K) float32, of that label
-
-
-class BeamState(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class BeamState:
     """What a stream needs from the frames before; the batch is axis 0 everywhere."""
 
+    frames_seen: Tensor  # (B,) int64
     history: Tensor  # (B, K, C) int64, the last labels
     score: Tensor  # (B, K) log-probability, -inf for an unused place; float64: hours add up
     emitted: Tensor  # (B, K) int64, number of labels
     key: Tensor  # (B, K, 2) int64, hashes of all labels
     prefix_key: Tensor  # (B, K, 2) int64, hashes of all labels but the last
-    trace: BeamStep  # (B, N, K) each, over the N frames seen
+    recent: Tensor  # (B, K, M, 3) float64: label, frame, log-probability; not certain yet
+    recents: Tensor  # (B, K) int64, how many of them
+
+    @property
+    def best(self) -> Tensor:
+        """(B,) place of the best score per label, counting the blank at the start.
+
+        Normalised by length as in ESPnet and icefall, against the transducer's leaning towards
+        deletions.
+        """
+        return (self.score / (1 + self.emitted)).argmax(dim=1)
 
 
-def init_state(
-    predictor: StatelessPredictor, batch: int, beam: int, device: torch.device
-) -> BeamState:
-    """The state before the first frame: one empty hypothesis.
+class BeamSearch:
+    """Beam search with given networks.
+
+    Args:
+        predictor, joiner: of a trained model.
+        beam: hypotheses kept.
 
     Raises:
         ValueError: when beam < 1.
     """
-    if beam < 1:
-        raise ValueError(f"beam must be >= 1, got {beam}")
-    score = torch.full((batch, beam), -torch.inf, dtype=torch.float64, device=device)
-    score[:, 0] = 0.0
-    nothing = torch.zeros(batch, 0, beam, dtype=torch.long, device=device)
-    return BeamState(
-        history=predictor.initial(batch * beam, device).unflatten(0, (batch, beam)),
-        score=score,
-        emitted=torch.zeros(batch, beam, dtype=torch.long, device=device),
-        key=torch.zeros(batch, beam, 2, dtype=torch.long, device=device),
-        # No key is negative: the empty sequence extends nothing.
-        prefix_key=torch.full((batch, beam, 2), -1, dtype=torch.long, device=device),
-        trace=BeamStep(nothing, nothing, nothing.float()),
-    )
 
+    def __init__(self, predictor: StatelessPredictor, joiner: Joiner, beam: int) -> None:
+        if beam < 1:
+            raise ValueError(f"beam must be >= 1, got {beam}")
+        self.predictor = predictor
+        self.joiner = joiner
+        self.beam = beam
 
-@on_one_thread
-@torch.no_grad()
-def advance(
-    predictor: StatelessPredictor,
-    joiner: Joiner,
-    state: BeamState,
-    frames: Tensor,
-    lengths: Tensor,
-) -> BeamState:
-    """Takes in a run of frames; the trace grows by T.
+    def init_state(self, batch: int, device: torch.device) -> BeamState:
+        """The state before the first frame: one empty hypothesis."""
+        shape = (batch, self.beam)
+        score = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
+        score[:, 0] = 0.0
+        nothing = torch.zeros(shape, dtype=torch.long, device=device)
+        return BeamState(
+            frames_seen=torch.zeros(batch, dtype=torch.long, device=device),
+            history=self.predictor.initial(batch * self.beam, device).unflatten(0, shape),
+            score=score,
+            emitted=nothing,
+            key=torch.zeros(*shape, 2, dtype=torch.long, device=device),
+            # No key is negative: the empty sequence extends nothing.
+            prefix_key=torch.full((*shape, 2), -1, dtype=torch.long, device=device),
+            recent=torch.zeros(*shape, RECENT_LABELS, 3, dtype=torch.float64, device=device),
+            recents=nothing,
+        )
 
-    Args:
-        frames: (B, T, E)
-        lengths: frames that count in each row, 0 included; the rest are certain blanks. (B,)
-    """
-    lengths = lengths.to(frames.device)
-    projected_frames = joiner.project_encoder(frames)  # (B, T, J)
-    prediction = _predict(predictor, joiner, state.history)
-    steps = []
-    for t in range(frames.shape[1]):
-        logits = joiner.output(projected_frames[:, t, None] + prediction)
-        logprob = logits.float().log_softmax(dim=-1)  # (B, K, V)
-        padding = (lengths <= t)[:, None, None]
-        logprob = logprob.masked_fill(padding, -torch.inf)
-        logprob[..., predictor.blank].masked_fill_(padding[..., 0], 0.0)
-        state, step = _one_frame(state, logprob, predictor.blank)
-        steps.append(step)
-        prediction = _predict(predictor, joiner, state.history)
-    if not steps:
-        return state
-    fields = zip(state.trace, zip(*steps))
-    trace = BeamStep(*(torch.cat([old, torch.stack(new, dim=1)], dim=1) for old, new in fields))
-    return state._replace(trace=trace)
+    @on_one_thread
+    @torch.no_grad()
+    def advance(self, state: BeamState, frames: Tensor, lengths: Tensor) -> SearchStep[BeamState]:
+        """Takes in a run of frames.
 
+        Args:
+            state: not changed.
+            frames: (B, T, E)
+            lengths: frames that count in each row, 0 included; the rest are certain blanks. (B,)
+        """
+        lengths = lengths.to(frames.device)
+        projected_frames = self.joiner.project_encoder(frames)  # (B, T, J)
+        prediction = self._predict(state.history)
+        found: list[list[tuple[float, ...]]] = [[] for _ in range(len(frames))]
+        ages = list(zip(state.frames_seen.tolist(), lengths.tolist()))
+        for t in range(frames.shape[1]):
+            logits = self.joiner.output(projected_frames[:, t, None] + prediction)
+            logprob = logits.float().log_softmax(dim=-1)  # (B, K, V)
+            padding = (lengths <= t)[:, None, None]
+            logprob = logprob.masked_fill(padding, -torch.inf)
+            logprob[..., self.predictor.blank].masked_fill_(padding[..., 0], 0.0)
+            state = _one_frame(state, logprob, self.predictor.blank)
+            state = replace(state, frames_seen=state.frames_seen + (lengths > t))
+            due = [t < n and (seen + t + 1) % SETTLE_EVERY_FRAMES == 0 for seen, n in ages]
+            if any(due):
+                state, settled = _settle(state, torch.tensor(due, device=frames.device))
+                for row, labels in zip(found, settled):
+                    row.extend(labels)
+            prediction = self._predict(state.history)
+        return SearchStep(state, [_labels(row) for row in found])
 
-def best(state: BeamState, blank: int) -> list[Hypothesis]:
-    """The hypothesis of each row with the best score per label, counting the blank at the start.
+    def pending(self, state: BeamState) -> list[Pending]:
+        """The recent labels of the best hypothesis, and how many of them all others share."""
+        best, shared = _recent_of_best(state), _shared(state)
+        stable = shared.masked_fill(state.score.isinf(), RECENT_LABELS).amin(dim=1)
+        counts = _of_best(state.recents, state.best)
+        return [
+            Pending(_labels(labels[:count]), stable=common)
+            for labels, count, common in zip(best.tolist(), counts.tolist(), stable.tolist())
+        ]
 
-    Normalised by length as in ESPnet and icefall, against the transducer's leaning towards
-    deletions.
-    """
-    places = (state.score / (1 + state.emitted)).argmax(dim=1).tolist()
-    scores, (parents, labels, logprobs) = state.score.tolist(), (f.tolist() for f in state.trace)
-    return [
-        _trace_back(parents[b], labels[b], logprobs[b], place, blank, scores[b][place])
-        for b, place in enumerate(places)
-    ]
+    def score(self, state: BeamState) -> list[float]:
+        """The log-probability of the best hypothesis of each row, over all alignments kept."""
+        return _of_best(state.score, state.best).tolist()
+
+    def _predict(self, history: Tensor) -> Tensor:
+        """(B, K, C) -> (B, K, J)"""
+        predictions = self.predictor.step(history.flatten(0, 1))  # (B, K, C) -> (B * K, D)
+        return self.joiner.project_predictor(predictions).unflatten(0, history.shape[:2])
 
 
 def beam_search(
@@ -134,25 +162,11 @@ def beam_search(
     Raises:
         ValueError: when beam < 1.
     """
-    state = init_state(predictor, len(frames), beam, frames.device)
-    return best(advance(predictor, joiner, state, frames, lengths), predictor.blank)
+    return decode(BeamSearch(predictor, joiner, beam), frames, lengths)
 
 
-def _predict(predictor: StatelessPredictor, joiner: Joiner, history: Tensor) -> Tensor:
-    """(B, K, C) -> (B, K, J)"""
-    predictions = predictor.step(history.flatten(0, 1))  # (B, K, C) -> (B * K, D)
-    return joiner.project_predictor(predictions).unflatten(0, history.shape[:2])
-
-
-def _one_frame(state: BeamState, logprob: Tensor, blank: int) -> tuple[BeamState, BeamStep]:
-    """Extends, merges and prunes.
-
-    Args:
-        logprob: (B, K, V)
-
-    Returns:
-        The state after the frame, its trace as before, and the frame's part of the trace.
-    """
+def _one_frame(state: BeamState, logprob: Tensor, blank: int) -> BeamState:
+    """Extends, merges and prunes, with the log-probabilities (B, K, V) of one frame."""
     beam, vocab = logprob.shape[1:]
     last = state.history[..., -1]  # (B, K)
     candidates = state.score[..., None] + logprob  # (B, K, V) float64
@@ -176,45 +190,93 @@ def _one_frame(state: BeamState, logprob: Tensor, blank: int) -> tuple[BeamState
     history = state.history.take_along_dim(parent[..., None], dim=1)
     key = state.key.take_along_dim(parent[..., None], dim=1)
     prefix_key = state.prefix_key.take_along_dim(parent[..., None], dim=1)
-    after = BeamState(
+    # A merged hypothesis takes its times from the likelier of its two pasts.
+    arrived = unchanged[..., 0] & (arrival > staying).gather(1, parent)
+    came_from = torch.where(arrived, source.gather(1, parent), parent)
+    newest = torch.where(arrived, last.gather(1, parent), label)
+    newest_logprob = logprob.flatten(1).gather(1, came_from * vocab + newest)
+    recent, recents = _appended(state, came_from, newest, newest_logprob, newest != blank)
+    return BeamState(
+        frames_seen=state.frames_seen,
         history=torch.where(unchanged, history, push(history, label)),
         score=score,
         emitted=state.emitted.gather(1, parent) + (label != blank),
         key=torch.where(unchanged, key, _extended(key, label)),
         prefix_key=torch.where(unchanged, prefix_key, key),
-        trace=state.trace,
+        recent=recent,
+        recents=recents,
     )
-    # A merged hypothesis takes its times from the likelier of its two pasts.
-    arrived = unchanged[..., 0] & (arrival > staying).gather(1, parent)
-    came_from = torch.where(arrived, source.gather(1, parent), parent)
-    emitted = torch.where(arrived, last.gather(1, parent), label)
-    emitted_logprob = logprob.flatten(1).gather(1, came_from * vocab + emitted)
-    return after, BeamStep(came_from, emitted, emitted_logprob)
+
+
+def _appended(
+    state: BeamState, parent: Tensor, label: Tensor, logprob: Tensor, emits: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The recent labels of the hypotheses' pasts, (B, K) each, with one more where one emits."""
+    recent = state.recent.take_along_dim(parent[..., None, None], dim=1)
+    recents = state.recents.gather(1, parent)
+    frame = state.frames_seen[:, None].expand_as(parent)
+    entry = torch.stack([label.double(), frame.double(), logprob.double()], dim=-1)  # (B, K, 3)
+    # Written at every place's end; it counts where the hypothesis emits.
+    place = recents.clamp_max(RECENT_LABELS - 1)[..., None, None].expand(-1, -1, 1, 3)
+    written = recent.scatter(2, place, entry[:, :, None])
+    return torch.where(emits[..., None, None], written, recent), recents + emits
+
+
+def _settle(state: BeamState, due: Tensor) -> tuple[BeamState, list[list[tuple[float, ...]]]]:
+    """Gives up on hypotheses that contradict the best in old labels, and emits what all share.
+
+    Args:
+        due: (B,) bool, the rows it is time for.
+
+    Returns:
+        The state without what was emitted, and that: a list of (label, frame, log-probability) for
+        each row.
+    """
+    best, shared = _recent_of_best(state), _shared(state)
+    counts = _of_best(state.recents, state.best)
+    place = torch.arange(RECENT_LABELS, device=best.device)
+    old = best[..., FRAME] < (state.frames_seen - DOUBT_FRAMES)[:, None]  # (B, M)
+    certain = (old & (place < counts[:, None])).sum(dim=1)
+    score = state.score.masked_fill(due[:, None] & (shared < certain[:, None]), -torch.inf)
+    common = shared.masked_fill(score.isinf(), RECENT_LABELS).amin(dim=1)  # (B,)
+    taken = torch.where(due, common, 0)
+    index = (place + taken[:, None]).clamp_max(RECENT_LABELS - 1)  # (B, M)
+    after = replace(
+        state,
+        score=score,
+        recent=state.recent.take_along_dim(index[:, None, :, None], dim=2),
+        recents=(state.recents - taken[:, None]).clamp_min(0),
+    )
+    return after, [row[:n] for row, n in zip(best.tolist(), taken.tolist())]
+
+
+def _shared(state: BeamState) -> Tensor:
+    """(B, K) number of labels, from the first recent one on, that equal the best hypothesis's."""
+    place = torch.arange(RECENT_LABELS, device=state.score.device)
+    ends = torch.minimum(state.recents, _of_best(state.recents, state.best)[:, None])
+    label, best = state.recent[..., LABEL], _recent_of_best(state)[:, None, :, LABEL]
+    equal = (label == best) & (place < ends[..., None])  # (B, K, M)
+    return equal.long().cumprod(dim=-1).sum(dim=-1)
+
+
+def _of_best(values: Tensor, best: Tensor) -> Tensor:
+    """(B, K) values and (B,) places -> (B,)"""
+    return values.gather(1, best[:, None])[:, 0]
+
+
+def _recent_of_best(state: BeamState) -> Tensor:
+    """(B, M, 3)"""
+    return state.recent.take_along_dim(state.best[:, None, None, None], dim=1)[:, 0]
+
+
+def _labels(entries: list[tuple[float, ...]]) -> Labels:
+    return Labels(
+        tokens=tuple(int(entry[LABEL]) for entry in entries),
+        timestamps=tuple(int(entry[FRAME]) for entry in entries),
+        token_logprobs=tuple(entry[LOGPROB] for entry in entries),
+    )
 
 
 def _extended(key: Tensor, label: Tensor) -> Tensor:
     """The keys of label sequences (B, K, 2) with one label more (B, K)."""
     return (key * key.new_tensor(HASH_FACTORS) + label[..., None] + 1) % key.new_tensor(HASH_MODULI)
-
-
-def _trace_back(
-    parents: list[list[int]],
-    labels: list[list[int]],
-    logprobs: list[list[float]],
-    place: int,
-    blank: int,
-    score: float,
-) -> Hypothesis:
-    """Follows one hypothesis from its place in the last frame to the first. Lists: (N, K)"""
-    emissions = []
-    for n in range(len(parents) - 1, -1, -1):
-        if labels[n][place] != blank:
-            emissions.append((labels[n][place], n, logprobs[n][place]))
-        place = parents[n][place]
-    emissions.reverse()
-    return Hypothesis(
-        tokens=tuple(label for label, _, _ in emissions),
-        timestamps=tuple(n for _, n, _ in emissions),
-        token_logprobs=tuple(logprob for _, _, logprob in emissions),
-        score=score,
-    )

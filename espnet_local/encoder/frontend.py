@@ -30,7 +30,9 @@ def extract_features(extractor: FeatureExtractor, samples: Tensor) -> Tensor:
         (B, T, C); T = 0 when the input is shorter than 400 samples.
     """
     if samples.shape[1] < RECEPTIVE_SAMPLES:
-        return samples.new_zeros(len(samples), 0, extractor.conv_layers[-1].conv.out_channels)
+        last = extractor.conv_layers[-1].conv
+        return last.weight.new_zeros(len(samples), 0, last.out_channels)
+    samples = samples.to(extractor.conv_layers[0].conv.weight.dtype)
     if samples.is_cuda:
         return extractor(samples, None)[0]
     x = samples[:, :, None]  # (B, N, 1)

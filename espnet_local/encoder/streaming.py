@@ -14,10 +14,12 @@ from torchaudio.models import wav2vec2_model
 
 from espnet_local.config import ContextSpec
 from espnet_local.encoder.block import attend, project
+from espnet_local.encoder.cache import EncoderState, initial_state
 from espnet_local.encoder.feature_mask import FeatureMask
 from espnet_local.encoder.frontend import extract_features, frame_count
 from espnet_local.encoder.position import positional_embedding
 from espnet_local.encoder.spec import EncoderSpec
+from espnet_local.encoder.step import StepOutput, step
 from espnet_local.encoder.waveform import normalise_waveform
 from espnet_local.masks import attention_mask, padding_mask
 
@@ -104,7 +106,7 @@ class StreamingEncoder(nn.Module):
             (B, T, D) frames, zero where padded, and (B,) frame counts.
         """
         frame_lengths = frame_count(lengths)
-        features = extract_features(self.feature_extractor, normalise_waveform(samples))
+        features = extract_features(self.feature_extractor, normalise_waveform(samples).samples)
         x = self.encoder.feature_projection(features)  # (B, T, D)
         x = self.feature_mask(x, frame_lengths)
         real = padding_mask(frame_lengths, x.shape[1])[:, :, None]
@@ -119,3 +121,60 @@ class StreamingEncoder(nn.Module):
             projected = project(layer, x)
             x = attend(layer, x, *projected, mask)
         return transformer.layer_norm(x).masked_fill(~real, 0.0), frame_lengths
+
+    def init_state(
+        self,
+        batch: int,
+        context: ContextSpec | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> EncoderState:
+        """The state of streams before their first sample.
+
+        Args:
+            batch: number of streams.
+            context: what each frame may attend to; None: the context of validation. Left context
+                "all" is allowed; the state then grows with the stream, without bound.
+            device, dtype: of the weights when None.
+
+        Raises:
+            ValueError: for full context, which cannot stream, or batch < 0.
+        """
+        weight = self.encoder.transformer.layer_norm.weight
+        return initial_state(
+            batch,
+            context or self.spec.contexts.first,
+            self.spec.architecture,
+            device or weight.device,
+            dtype or weight.dtype,
+        )
+
+    @torch.no_grad()
+    def step(
+        self,
+        samples: Tensor,
+        state: EncoderState,
+        lengths: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> StepOutput:
+        """Takes in samples and gives the frames of the chunks that they complete.
+
+        The frames are those of `forward_context` under the state's context, whatever the packets.
+
+        Args:
+            samples: (B, N) in [-1, 1], the next N samples of each stream, N >= 0.
+            state: from `init_state` or the step before; it is not changed.
+            lengths: (B,) samples that count in each row; None: all.
+            last: (B,) bool, True where the stream ends with these samples; None: nowhere.
+
+        Raises:
+            ValueError: for shapes that do not fit, samples after the last ones, or in training.
+        """
+        if self.training:
+            raise ValueError("step must be called in evaluation mode, call eval() first")
+        batch, device = len(samples), samples.device
+        if lengths is None:
+            lengths = torch.full((batch,), samples.shape[1], device=device)
+        if last is None:
+            last = torch.zeros(batch, dtype=torch.bool, device=device)
+        return step(self, samples, lengths, last, state)

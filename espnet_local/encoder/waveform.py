@@ -8,6 +8,8 @@ streaming so see the same numbers. B batch, N samples, G blocks of the grid.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,33 +21,59 @@ PRIOR_VARIANCE = 0.05**2  # of speech at an ordinary level, for samples in [-1, 
 VARIANCE_FLOOR = 1e-7  # -70 dB: digital silence stays silence
 
 
-def normalise_waveform(samples: Tensor) -> Tensor:
+class WaveformStatistics(NamedTuple):
+    """What is known of a stream's past: sums over whole blocks. Batch on axis 0."""
+
+    blocks: Tensor  # (B,) int64
+    sums: Tensor  # (B,) float64: hours of audio lose no digits
+    squares: Tensor  # (B,) float64
+
+
+class NormalisedWaveform(NamedTuple):
+    """Normalised samples, and the statistics of the past at their end."""
+
+    samples: Tensor  # (B, N)
+    statistics: WaveformStatistics
+
+
+def initial_statistics(batch: int, device: torch.device | str) -> WaveformStatistics:
+    """The statistics before the first sample."""
+    zeros = torch.zeros(batch, dtype=torch.float64, device=device)
+    return WaveformStatistics(zeros.long(), zeros, zeros)
+
+
+def normalise_waveform(
+    samples: Tensor, statistics: WaveformStatistics | None = None
+) -> NormalisedWaveform:
     """Normalises every block of 320 samples with the statistics of the blocks before it.
 
-    Sums run in float64, so that hours of audio lose no digits.
-
     Args:
-        samples: (B, N) in [-1, 1], from the start of the stream; padding only at the end.
+        samples: (B, N) in [-1, 1], from the start of a block on; padding only at the end.
+        statistics: of what came before; None at the start of the stream.
 
     Returns:
-        (B, N) in the type of `samples`.
+        (B, N) in the type of `samples`, and the statistics with the whole blocks of `samples`.
     """
     batch, count = samples.shape
-    if count == 0:
-        return samples
+    before = statistics or initial_statistics(batch, samples.device)
+    whole = count // HOP_SAMPLES
     blocks = F.pad(samples, (0, -count % HOP_SAMPLES)).view(batch, -1, HOP_SAMPLES)  # (B, G, 320)
     wide = blocks.double()
-    sums = _past(wide.sum(-1))  # (B, G)
-    squares = _past(wide.square().sum(-1))
-    past = torch.arange(blocks.shape[1], device=samples.device, dtype=torch.float64)
-    weight = (past + PRIOR_BLOCKS) * HOP_SAMPLES  # (G,) samples
-    mean = sums / weight
-    variance = (squares + PRIOR_BLOCKS * HOP_SAMPLES * PRIOR_VARIANCE) / weight - mean.square()
+    sums = _running(before.sums, wide.sum(-1))  # (B, G + 1)
+    squares = _running(before.squares, wide.square().sum(-1))
+    past = torch.arange(blocks.shape[1], device=samples.device) + before.blocks[:, None]
+    weight = (past + PRIOR_BLOCKS).double() * HOP_SAMPLES  # (B, G) samples
+    mean = sums[:, :-1] / weight
+    prior = PRIOR_BLOCKS * HOP_SAMPLES * PRIOR_VARIANCE
+    variance = (squares[:, :-1] + prior) / weight - mean.square()
     scale = variance.clamp_min(VARIANCE_FLOOR).rsqrt()
     normal = (blocks - mean[..., None].to(samples.dtype)) * scale[..., None].to(samples.dtype)
-    return normal.view(batch, -1)[:, :count]  # (B, G, 320) -> (B, N)
+    return NormalisedWaveform(
+        normal.view(batch, -1)[:, :count],  # (B, G, 320) -> (B, N)
+        WaveformStatistics(before.blocks + whole, sums[:, whole], squares[:, whole]),
+    )
 
 
-def _past(values: Tensor) -> Tensor:
-    """Exclusive cumulative sum over the blocks: (B, G) -> (B, G)."""
-    return F.pad(values.cumsum(-1)[:, :-1], (1, 0))
+def _running(start: Tensor, values: Tensor) -> Tensor:
+    """Sums up to and without each value, and the total: (B,), (B, G) -> (B, G + 1)."""
+    return torch.cat([start[:, None], values], dim=1).cumsum(1)

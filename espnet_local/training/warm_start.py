@@ -72,7 +72,7 @@ def learn_log_mel(
     def loss(_step: int) -> Tensor:
         chosen = generator.choice(len(keys), spec.log_mel_batch)
         crops = [_crop(audio[keys[i]], generator) for i in chosen]
-        samples = normalise_waveform(torch.from_numpy(np.stack(crops)))  # (B, N)
+        samples = normalise_waveform(torch.from_numpy(np.stack(crops))).samples  # (B, N)
         wanted = log_mel(transform, samples)
         found = head(extract_features(encoder.feature_extractor, samples))
         return (found - wanted).square().mean() / wanted.var()
