@@ -44,8 +44,9 @@ def _decode(tasks: list[DecodeTask], shard: Shard, spec: DecodeSpec, device_name
     if not tasks:
         return
     # torch takes seconds to import; a run with nothing to do does not.
+    from espnet_local.decode.device import make_device
     from espnet_local.decode.model import load_model
-    from espnet_local.decode.runner import decode_shard, make_device
+    from espnet_local.decode.runner import decode_shard
 
     device = make_device(device_name)
     for stage_dir, group in groupby(tasks, key=lambda task: task.stage_dir):

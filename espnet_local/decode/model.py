@@ -76,6 +76,7 @@ def load_model(stage_dir: str | Path, checkpoint: str = BEST_CHECKPOINT) -> Load
         ),
     )
     _load_weights(model, folder / checkpoint)
+    encoder.bake_weights()
     return LoadedModel(
         model=model.eval(), tokenizer=Tokenizer.from_files(folder / "bpe.model", tokens)
     )

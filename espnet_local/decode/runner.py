@@ -18,25 +18,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_local.audio import AudioReader
 from espnet_local.config import RECEPTIVE_SAMPLES, SAMPLE_RATE, ContextSpec
-from espnet_local.decode.beam import beam_search
-from espnet_local.decode.greedy import greedy_search
 from espnet_local.decode.hypothesis import Hypothesis
+from espnet_local.decode.methods import make_search
 from espnet_local.decode.model import LoadedModel
 from espnet_local.decode.output import Outputs, write_outputs
 from espnet_local.decode.plan import DecodeSpec, DecodeTask, Method, Shard
+from espnet_local.decode.search import decode
 from espnet_local.files import read_table
 
 log = logging.getLogger(__name__)
-
-
-def make_device(name: str) -> torch.device:
-    """A device by name; one that is not there is a `ValueError`."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r}: {str(error).splitlines()[0]}") from None
-    return device
 
 
 def decode_shard(
@@ -63,11 +53,12 @@ def decode_shard(
         utterances = sorted(audio)[shard.index - 1 :: shard.count]
         samples = _durations(data_dir / "utt2num_samples", utterances)
         found: dict[Method, dict[str, Hypothesis]] = {task.method: {} for task in same_frames}
+        searches = {method: make_search(loaded, method, spec.beam) for method in found}
         done, begin = 0, time.monotonic()
         for batch in make_batches(samples, int(spec.batch_seconds * SAMPLE_RATE)):
             frames, lengths = _encode(loaded, [_read(audio, u) for u in batch], context)
             for method, hypotheses in found.items():
-                hypotheses.update(zip(batch, _search(loaded, frames, lengths, method, spec.beam)))
+                hypotheses.update(zip(batch, decode(searches[method], frames, lengths)))
             done += len(batch)
             report(f"{title} {done}/{len(utterances)} utterances")
         seconds, elapsed = sum(samples.values()) / SAMPLE_RATE, time.monotonic() - begin
@@ -94,15 +85,6 @@ def make_batches(samples: Mapping[str, int], batch_samples: int) -> Iterator[lis
         batch.append(utterance)
     if batch:
         yield batch
-
-
-def _search(
-    loaded: LoadedModel, frames: Tensor, lengths: Tensor, method: Method, beam: int
-) -> list[Hypothesis]:
-    predictor, joiner = loaded.model.decoder, loaded.model.joint_network
-    if method == "greedy":
-        return greedy_search(predictor, joiner, frames, lengths)
-    return beam_search(predictor, joiner, frames, lengths, beam)
 
 
 @torch.no_grad()

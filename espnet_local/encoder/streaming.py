@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import remove_parametrizations
 from torchaudio.models import wav2vec2_model
 
 from espnet_local.config import ContextSpec
@@ -63,6 +64,13 @@ class StreamingEncoder(nn.Module):
         self.register_buffer("train_batches", torch.zeros((), dtype=torch.long))
         if spec.freeze_frontend:
             self.feature_extractor.requires_grad_(False)
+
+    def bake_weights(self) -> None:
+        """Turns weight normalisation into plain weights, once, for inference.
+
+        Of XLSR's positional convolution it would be worked out anew for every chunk: 8 M numbers.
+        """
+        remove_parametrizations(self.encoder.transformer.pos_conv_embed.conv, "weight")
 
     def output_size(self) -> int:
         """D, the width of a frame."""
