@@ -8,13 +8,15 @@ from pathlib import Path
 from espnet_local.config import FRAME_MS, ContextSpec, from_mapping
 from espnet_local.decode.plan import finished_substages
 from espnet_local.files import read_table, write_text
+from espnet_local.metrics import LOOK_AHEAD_MS, algorithmic_latency_ms
 from espnet_local.scoring import WordErrors, count_errors, write_trn
 from espnet_local.stamp import STAMP_NAME, read_stamp
+from espnet_local.stream_results import STREAM_COLUMNS, StreamResult, cell, stream_result
 
 CONTEXT_COLUMNS = ("substage", "dataset", "chunk_ms", "left_chunks", "sink_frames")
+KEY_COLUMNS = (*CONTEXT_COLUMNS, "decoding", "method")
 RESULT_COLUMNS = ("snt", "wrd", "corr", "sub", "del", "ins", "err", "s_err")
-COLUMNS = (*CONTEXT_COLUMNS, "decoding", "method", *RESULT_COLUMNS)
-LOOK_AHEAD_MS = 5  # what the front end sees past the edge of a chunk
+COLUMNS = (*KEY_COLUMNS, *RESULT_COLUMNS, "alg_ms", *STREAM_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +29,7 @@ class Row:
     decoding: str  # masked or streaming
     method: str
     errors: WordErrors
+    stream: StreamResult | None = None  # of streaming rows
 
     @property
     def sort_key(self) -> tuple[object, ...]:
@@ -61,12 +64,14 @@ class Row:
             str(errors.words),
             *(f"{errors.percent(count):.1f}" for count in counts),
             f"{errors.sentence_error_percent:.1f}",
+            cell(algorithmic_latency_ms(context)),
+            *(self.stream or StreamResult()).cells(),
         ]
 
     def latency(self) -> str:
-        """Algorithmic latency in the worst case, ms."""
-        chunk_ms = self.context.chunk_ms
-        return "whole utterance" if chunk_ms is None else f"{chunk_ms + LOOK_AHEAD_MS} ms"
+        """Algorithmic latency in the worst case, in words."""
+        latency_ms = algorithmic_latency_ms(self.context)
+        return "whole utterance" if latency_ms is None else f"{latency_ms} ms"
 
 
 def collect(expdir: Path, data: Path, sets: list[str]) -> list[Row]:
@@ -97,6 +102,7 @@ def collect(expdir: Path, data: Path, sets: list[str]) -> list[Row]:
             write_trn(folder / "ref.trn", reference, speakers)
             write_trn(folder / "hyp.trn", hypothesis, speakers)
             stamp = read_stamp(folder) or {}
+            streamed = stamp["decoding"] == "streaming"
             rows.append(
                 Row(
                     substage=stamp["substage"],
@@ -105,6 +111,7 @@ def collect(expdir: Path, data: Path, sets: list[str]) -> list[Row]:
                     decoding=stamp["decoding"],
                     method=stamp["method"],
                     errors=errors,
+                    stream=stream_result(folder, data / dataset) if streamed else None,
                 )
             )
     return sorted(rows, key=lambda row: row.sort_key)
@@ -122,21 +129,47 @@ def write_results(expdir: Path, rows: list[Row]) -> str:
 def _markdown(expdir: Path, rows: list[Row]) -> str:
     sets = {row.dataset: row.errors for row in rows}
     sizes = [f"{name}: {e.sentences} utterances, {e.words} words" for name, e in sets.items()]
+    width = len(KEY_COLUMNS) + len(RESULT_COLUMNS)
     parts = [
         f"# {expdir.name}",
         *sizes,
         "Percentages are of the reference's words, s_err of the utterances. Left context counts "
         f"chunks, sinks count frames of {FRAME_MS} ms. Latency is the algorithmic one in the worst "
         f"case, the chunk and {LOOK_AHEAD_MS} ms; on average it is half of the chunk and "
-        f"{LOOK_AHEAD_MS} ms.",
+        f"{LOOK_AHEAD_MS} ms. Masked decoding sees the whole utterance under the context's mask, "
+        "streaming gets it chunk by chunk; both must agree.",
         _table(
-            [*COLUMNS[:5], "latency", *COLUMNS[5:]],
-            [[*row.cells()[:5], row.latency(), *row.cells()[5:]] for row in rows],
+            [*COLUMNS[:5], "latency", *COLUMNS[5:width]],
+            [[*row.cells()[:5], row.latency(), *row.cells()[5:width]] for row in rows],
         ),
+        *_stream_part([row for row in rows if row.stream is not None]),
         "Models:",
         _models(expdir, list(dict.fromkeys(row.substage for row in rows))),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _stream_part(rows: list[Row]) -> list[str]:
+    """Latency and cost of the streams, next to their error rates."""
+    if not rows:
+        return []
+    kept = [COLUMNS.index(name) for name in (*CONTEXT_COLUMNS, "method", "err", "alg_ms")]
+    body = []
+    for row in rows:
+        cells = row.cells()
+        assert row.stream is not None
+        body.append(
+            [*(cells[i] for i in kept), *row.stream.cells(), row.stream.agreement or "not compared"]
+        )
+    return [
+        "Streams. Emission delay (em_*, percentiles): the audio received when a word's last token "
+        "stood in the result, to stay, minus the word's end; of correct words. first_ms: the same "
+        "of each utterance's first word, final_ms: wall clock from the last sample to the final "
+        "result, medians. rtf: computing time / audio time, one stream at a time while the other "
+        "jobs run. mem_mb: the process at its largest. The last column counts utterances whose "
+        "tokens are those of masked decoding.",
+        _table([*(COLUMNS[i] for i in kept), *STREAM_COLUMNS, "as masked"], body),
+    ]
 
 
 def _models(expdir: Path, substages: list[str]) -> str:

@@ -134,6 +134,10 @@ def test_a_model_is_decoded_under_full_own_and_listed_contexts_with_each_method(
         for context in (FULL, OWN, LISTED)
         for method in ("greedy", "beam")
         for name in ("text", "token", "timing")
+    } | {
+        str(decoded(Path(), OWN, f"{method}_streaming") / name)
+        for method in ("greedy", "beam")
+        for name in ("text", "token", "timing", "emission")
     }
     assert set(tables(workplace)) == expected
     assert len({text for path, text in tables(workplace).items() if path.endswith("timing")}) > 3
@@ -159,15 +163,32 @@ def test_files_hold_what_the_search_finds_for_each_utterance_alone(workplace, ca
     assert emitted > 10
 
 
+@pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_a_streamed_set_is_that_of_masked_decoding(workplace, call, method):
+    call("--shard", "1/2")
+    call("--shard", "2/2")
+    call("--merge", "2")
+    masked, streamed = (decoded(workplace, OWN, method + end) for end in ("", "_streaming"))
+    for name in ("text", "token", "timing"):
+        assert read_table(streamed / name) == read_table(masked / name)
+    tokens, emission = (read_table(streamed / name) for name in ("token", "emission"))
+    for utterance, count in UTTERANCES.items():
+        times = [float(value) for value in emission[utterance].split()]
+        assert len(times) == len(tokens[utterance].split())
+        assert times == sorted(times)
+        chunk_ends = [round(0.08 * (c + 1) + 0.005, 3) for c in range(count // 1280 + 1)]
+        assert set(times) <= {*chunk_ends, round(count / 16000, 3)}
+    cost = json.loads((streamed / ".done.json").read_text())["cost"]
+    assert cost["audio_seconds"] == pytest.approx(sum(UTTERANCES.values()) / 16000)
+    assert len(cost["finalisation_seconds"]) == len(UTTERANCES)
+
+
 @pytest.mark.parametrize("jobs", [2, 7])
 def test_merged_shards_equal_one_job_and_leave_nothing_behind(workplace, call, jobs):
     call()
     together = tables(workplace)
-    shutil.rmtree(decoded(workplace).parent)
-    for context in (OWN, LISTED):
-        for method in ("greedy", "beam"):
-            shutil.rmtree(decoded(workplace, context, method).parent)
-    shutil.rmtree(decoded(workplace, FULL, "beam").parent)
+    for folder in workplace.glob("exp/stage2a/decode_*"):
+        shutil.rmtree(folder)
     for index in range(1, jobs + 1):
         call("--shard", f"{index}/{jobs}")
     assert tables(workplace) == {}
@@ -191,7 +212,7 @@ def test_unchanged_work_is_skipped_without_importing_torch(workplace, call):
     for part in ([], ["--shard", "1/2"], ["--merge", "2"]):
         result = start(workplace, "-c", program, *common, *part)
         assert result.returncode == 0, result.stderr
-        assert "6 of 6 decodings unchanged, skipped" in result.stderr
+        assert "8 of 8 decodings unchanged, skipped" in result.stderr
     assert modification_times(workplace) == before
 
 

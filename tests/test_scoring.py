@@ -112,7 +112,7 @@ def test_the_table_has_a_row_a_model_context_and_method_in_order(experiment, cap
         ["5b", "test", "320", "1", "16", "masked", "greedy", "2", "4"],
         ["5b", "test", "320", "1", "16", "masked", "beam", "2", "4"],
     ]
-    assert [line[9:] for line in lines[1:]] == [
+    assert [line[9:15] for line in lines[1:]] == [
         ["100.0", "0.0", "0.0", "0.0", "0.0", "0.0"],
         ["25.0", "25.0", "50.0", "0.0", "75.0", "100.0"],
         ["75.0", "25.0", "0.0", "0.0", "25.0", "50.0"],

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from espnet_local.decode.beam import BeamSearch, beam_search
 from espnet_local.decode.greedy import GreedySearch, greedy_search
+from espnet_local.decode.hypothesis import Labels
 from espnet_local.transducer.joiner import Joiner, JoinerSpec
 from espnet_local.transducer.predictor import PredictorSpec, StatelessPredictor
 
@@ -179,7 +180,7 @@ def test_streams_of_different_ages_advance_as_they_would_offline(seed, cuts):
     greedy, beam = GreedySearch(predictor, joiner), BeamSearch(predictor, joiner, 4)
     greedy_state = greedy.init_state(2, frames.device)
     beam_state = beam.init_state(2, frames.device)
-    pieces = [[], []]
+    pieces, certain = [[], []], [Labels(), Labels()]
     at = [0, 0]
     for lengths in zip(cuts, reversed(cuts)):
         piece = torch.full((2, 6, WIDTH), 9.0)
@@ -188,9 +189,10 @@ def test_streams_of_different_ages_advance_as_they_would_offline(seed, cuts):
             at[b] += lengths[b]
         arguments = piece, torch.tensor(lengths)
         greedy_state, emitted = greedy.advance(greedy_state, *arguments)
-        beam_state = beam.advance(beam_state, *arguments).state
+        beam_state, settled = beam.advance(beam_state, *arguments)
         for b in range(2):
             pieces[b].append(emitted[b])
+            certain[b] += settled[b]
     seen = frames[:, : sum(cuts)], torch.tensor([sum(cuts)] * 2)
     for b, expected in enumerate(greedy_search(predictor, joiner, *seen)):
         assert sum((p.tokens for p in pieces[b]), ()) == expected.tokens
@@ -198,8 +200,8 @@ def test_streams_of_different_ages_advance_as_they_would_offline(seed, cuts):
         assert greedy_state.score[b].item() == pytest.approx(expected.score, abs=1e-4)
     expected = beam_search(predictor, joiner, *seen, 4)
     found = zip(beam.pending(beam_state), beam.score(beam_state))
-    for (pending, score), offline in zip(found, expected):
-        assert pending.labels.tokens == offline.tokens
+    for (pending, score), settled, offline in zip(found, certain, expected):
+        assert (settled + pending.labels).tokens == offline.tokens
         assert score == pytest.approx(offline.score, abs=1e-4)
 
 

@@ -1,12 +1,13 @@
 """What there is to decode: sub-stage x context x method x set. No torch: skipping takes no time.
 
-A decoded set lies in `exp/<tag>/stage5b/decode_<context>_<method>/<set>/`; while it is being made,
-its shards lie there in `shard.<n>/<i>/`. Shard i of n holds utterances i, i + n, i + 2n, ... of the
-set, sorted by id.
+A decoded set lies in `exp/<tag>/stage5b/decode_<context>_<method>/<set>/`, with `_streaming` behind
+the method where the recognizer streamed it; while it is being made, its shards lie there in
+`shard.<n>/<i>/`. Shard i of n holds utterances i, i + n, i + 2n, ... of the set, sorted by id.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ from espnet_local.files import fingerprint
 from espnet_local.stamp import STAMP_NAME, is_done, read_stamp
 
 Method = Literal["greedy", "beam"]
+# masked: the whole utterance at once under the context's mask; streaming: chunk by chunk
+Decoding = Literal["masked", "streaming"]
 
 FULL = ContextSpec()
 
@@ -30,12 +33,17 @@ class DecodeSpec:
     beam: int = 4  # hypotheses that beam search keeps
     batch_seconds: float = 120.0  # padded audio in a batch: memory, not results
     contexts: tuple[ContextSpec, ...] = ()  # besides full context and the sub-stage's own
+    streams: int = 16  # at once, where a sub-stage's own context is streamed
+    timed_utterances: int = 5  # of each job, streamed one at a time for the real-time factor
 
     def __post_init__(self) -> None:
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise ValueError(f"methods must name one or more, each once, got {list(self.methods)}")
         if self.beam < 1:
             raise ValueError(f"beam must be >= 1, got {self.beam}")
+        for name in ("streams", "timed_utterances"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         if self.batch_seconds <= 0:
             raise ValueError(f"batch_seconds must be > 0, got {self.batch_seconds}")
 
@@ -77,6 +85,7 @@ class DecodeTask:
     stage_dir: Path
     substage: str
     context: ContextSpec
+    decoding: Decoding
     method: Method
     data_dir: Path  # data/<corpus>/<set>
     fingerprint: str  # of all that the hypotheses depend on
@@ -89,7 +98,8 @@ class DecodeTask:
     @property
     def folder(self) -> Path:
         """Where the hypotheses go."""
-        return self.stage_dir / f"decode_{self.context.name}_{self.method}" / self.dataset
+        suffix = "_streaming" if self.decoding == "streaming" else ""
+        return self.stage_dir / f"decode_{self.context.name}_{self.method}{suffix}" / self.dataset
 
     def shard_folder(self, shard: Shard) -> Path:
         """Where the hypotheses of one shard go."""
@@ -124,28 +134,32 @@ def plan_tasks(
     tasks = []
     for substage, stage_dir in _chosen(expdir, only).items():
         checkpoint = fingerprint(files=[stage_dir / spec.checkpoint])
-        contexts = dict.fromkeys([FULL, own_context(stage_dir), *spec.contexts])
+        own = own_context(stage_dir)
+        contexts = dict.fromkeys([FULL, own, *spec.contexts])
+        ways: list[tuple[ContextSpec, Decoding]] = [(context, "masked") for context in contexts]
+        if own.chunk_frames is not None:
+            ways.append((own, "streaming"))
         for dataset in sets:
-            data_dir = data / dataset
-            for context in contexts:
-                for method in spec.methods:
-                    values = {
-                        "checkpoint": checkpoint,
-                        "data": inputs[dataset],
-                        "context": to_mapping(context),
-                        "method": method,
-                        "beam": spec.beam if method == "beam" else None,
-                    }
-                    tasks.append(
-                        DecodeTask(
-                            stage_dir=stage_dir,
-                            substage=substage,
-                            context=context,
-                            method=method,
-                            data_dir=data_dir,
-                            fingerprint=fingerprint(values),
-                        )
+            for (context, decoding), method in itertools.product(ways, spec.methods):
+                values = {
+                    "checkpoint": checkpoint,
+                    "data": inputs[dataset],
+                    "context": to_mapping(context),
+                    "decoding": decoding,
+                    "method": method,
+                    "beam": spec.beam if method == "beam" else None,
+                }
+                tasks.append(
+                    DecodeTask(
+                        stage_dir=stage_dir,
+                        substage=substage,
+                        context=context,
+                        decoding=decoding,
+                        method=method,
+                        data_dir=data / dataset,
+                        fingerprint=fingerprint(values),
                     )
+                )
     return tasks
 
 

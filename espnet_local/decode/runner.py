@@ -1,4 +1,4 @@
-"""Decodes one shard of a data set with a trained model.
+"""Decodes one shard of a data set with a trained model, whole utterances under masks.
 
 B utterances, N samples, T frames, D width.
 """
@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_local.audio import AudioReader
-from espnet_local.config import RECEPTIVE_SAMPLES, SAMPLE_RATE, ContextSpec
+from espnet_local.config import SAMPLE_RATE, ContextSpec
 from espnet_local.decode.hypothesis import Hypothesis
 from espnet_local.decode.methods import make_search
 from espnet_local.decode.model import LoadedModel
 from espnet_local.decode.output import Outputs, write_outputs
-from espnet_local.decode.plan import DecodeSpec, DecodeTask, Method, Shard
+from espnet_local.decode.plan import DecodeSpec, DecodeTask, Decoding, Method, Shard
 from espnet_local.decode.search import decode
-from espnet_local.files import read_table
+from espnet_local.decode.shard_audio import ShardAudio
+from espnet_local.decode.streaming_runner import decode_streaming
 
 log = logging.getLogger(__name__)
 
@@ -46,27 +46,31 @@ def decode_shard(
     Raises:
         ValueError, OSError: for audio that cannot be decoded, naming the utterance.
     """
-    for (data_dir, context), group in groupby(tasks, key=lambda t: (t.data_dir, t.context)):
+    for (data_dir, context, decoding), group in groupby(tasks, key=_frames_of):
         same_frames = list(group)
+        if decoding == "streaming":
+            for task in same_frames:
+                decode_streaming(loaded, task, shard, spec, report)
+            continue
         title = f"decode {same_frames[0].substage} {context.name} {data_dir.name}"
-        audio = AudioReader(data_dir / "wav.scp")
-        utterances = sorted(audio)[shard.index - 1 :: shard.count]
-        samples = _durations(data_dir / "utt2num_samples", utterances)
+        audio = ShardAudio(data_dir, shard)
         found: dict[Method, dict[str, Hypothesis]] = {task.method: {} for task in same_frames}
         searches = {method: make_search(loaded, method, spec.beam) for method in found}
         done, begin = 0, time.monotonic()
-        for batch in make_batches(samples, int(spec.batch_seconds * SAMPLE_RATE)):
-            frames, lengths = _encode(loaded, [_read(audio, u) for u in batch], context)
+        for batch in make_batches(audio.samples, int(spec.batch_seconds * SAMPLE_RATE)):
+            frames, lengths = _encode(loaded, [audio.read(u) for u in batch], context)
             for method, hypotheses in found.items():
                 hypotheses.update(zip(batch, decode(searches[method], frames, lengths)))
             done += len(batch)
-            report(f"{title} {done}/{len(utterances)} utterances")
-        seconds, elapsed = sum(samples.values()) / SAMPLE_RATE, time.monotonic() - begin
-        log.info("%s: %.1f s of audio in %.1f s, %s", title, seconds, elapsed, " and ".join(found))
+            report(f"{title} {done}/{len(audio.samples)} utterances")
+        elapsed = time.monotonic() - begin
+        log.info(
+            "%s: %.1f s of audio in %.1f s, %s", title, audio.seconds, elapsed, " and ".join(found)
+        )
         for task in same_frames:
             outputs = Outputs.of(found[task.method], loaded.tokenizer)
-            for utterance in utterances:
-                log.debug("%s %s: %s", title, utterance, outputs.text[utterance])
+            for utterance, text in outputs.tables["text"].items():
+                log.debug("%s %s: %s", title, utterance, text)
             write_outputs(task.shard_folder(shard), outputs, task.fingerprint)
 
 
@@ -98,22 +102,5 @@ def _encode(
     return loaded.model.encoder.forward_context(samples.to(device), lengths, context)
 
 
-def _read(audio: AudioReader, utterance: str) -> np.ndarray:
-    try:
-        samples = audio[utterance]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"utterance {utterance}: {error}") from None
-    if len(samples) < RECEPTIVE_SAMPLES:
-        raise ValueError(
-            f"utterance {utterance}: must have >= {RECEPTIVE_SAMPLES} samples, one frame, "
-            f"got {len(samples)}"
-        )
-    return samples
-
-
-def _durations(path: Path, utterances: list[str]) -> dict[str, int]:
-    table = read_table(path)
-    for utterance in utterances:
-        if not table.get(utterance, "").isdecimal():
-            raise ValueError(f"{path}: no number of samples for utterance {utterance}")
-    return {utterance: int(table[utterance]) for utterance in utterances}
+def _frames_of(task: DecodeTask) -> tuple[Path, ContextSpec, Decoding]:
+    return task.data_dir, task.context, task.decoding

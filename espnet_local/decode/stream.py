@@ -116,7 +116,7 @@ class Stream:
     def update_endpoint(self, rules: EndpointRules, tokenizer: Tokenizer) -> None:
         """Looks for the end of the segment, if it has not ended."""
         if self.endpoint is None:
-            labels = self._labels()
+            labels = self.labels()
             pieces = [tokenizer.tokens[token] for token in labels.tokens]
             arguments = (self._stable(), self._start_frame, self.frames_seen)
             self.endpoint = find_endpoint(rules, pieces, labels.timestamps, *arguments)
@@ -133,7 +133,7 @@ class Stream:
 
     def result(self, tokenizer: Tokenizer) -> Result:
         """What is recognised of the current segment; of a closed one, just what belongs to it."""
-        labels, stable = self._labels(), self._stable()
+        labels, stable = self.labels(), self._stable()
         if self.endpoint is not None:
             labels = labels.part(0, self.endpoint.labels)
         stable = min(stable, len(labels))
@@ -149,12 +149,13 @@ class Stream:
             start=round(self._start_frame * FRAME_SECONDS, 2),
         )
 
-    def _labels(self) -> Labels:
+    def labels(self) -> Labels:
+        """The labels found in the current segment."""
         return self._settled + self.pending.labels.part(self._surplus)
 
     def _stable(self) -> int:
         if self.decoded:
-            return len(self._labels())
+            return len(self.labels())
         return len(self._settled) + max(0, self.pending.stable - self._surplus)
 
 
