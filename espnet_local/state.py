@@ -114,7 +114,8 @@ def to_bytes(state: Any) -> bytes:
     _flatten(state, "", tensors, plain)
     # One entry: safetensors writes several in random order, and equal states are equal bytes.
     header = json.dumps({"kind": type(state).__name__, "plain": plain}, sort_keys=True)
-    return save_tensors({k: v.contiguous() for k, v in tensors.items()}, {"state": header})
+    # Cloned: fields of a new state may share their zeros, which safetensors refuses.
+    return save_tensors({k: v.contiguous().clone() for k, v in tensors.items()}, {"state": header})
 
 
 def from_bytes(like: State, data: bytes, device: torch.device | str = "cpu") -> State:

@@ -10,22 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
+from toy_model import write_stage
 
 from espnet_local.bin import decode
 from espnet_local.config import ContextSpec
 from espnet_local.decode import output
 from espnet_local.decode.greedy import greedy_search
-from espnet_local.decode.model import Transducer, load_model
+from espnet_local.decode.model import load_model
 from espnet_local.decode.plan import DecodeSpec, Shard, load_decode_spec, own_context
 from espnet_local.decode.runner import make_batches
-from espnet_local.encoder.spec import EncoderSpec
-from espnet_local.encoder.streaming import StreamingEncoder
 from espnet_local.files import read_table, write_table, write_text
-from espnet_local.stamp import write_stamp
-from espnet_local.transducer.joiner import Joiner, JoinerSpec
-from espnet_local.transducer.predictor import PredictorSpec, StatelessPredictor
-from local.tokens import train, write_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 UTTERANCES = {"a-1": 9000, "a-2": 4000, "b-1": 6500, "b-2": 400, "c-1": 5000}  # samples
@@ -37,7 +31,7 @@ def trained(tmp_path_factory):
     """A folder with a finished sub-stage 2a of random weights, a data set and a decode config."""
     root = tmp_path_factory.mktemp("trained")
     _write_data(root / "data" / "test")
-    _write_stage(root / "exp" / "stage2a")
+    write_stage(root / "exp" / "stage2a")
     write_text(
         root / "decode.yaml",
         "methods: [greedy, beam]\nbeam: 3\nbatch_seconds: 0.8\ncontexts: [{chunk_frames: 8}]\n",
@@ -62,32 +56,6 @@ def _write_data(folder):
     write_table(folder / "text", dict.fromkeys(UTTERANCES, "one two"))
     write_table(folder / "utt2num_samples", UTTERANCES)
     write_table(folder / "utt2spk", {n: n[0] for n in UTTERANCES})
-
-
-def _write_stage(folder):
-    folder.mkdir(parents=True)
-    tokens = write_tokens(train(["one two three", "two one"], "char", 20, "text"), folder).tokens
-    encoder_conf = {"size": "tiny", "contexts": {"chunk_frames": [4]}}
-    config = {
-        "encoder": "xlsr_streaming",
-        "encoder_conf": encoder_conf,
-        "decoder": "stateless",
-        "decoder_conf": {"dim": 8},
-        "model_conf": {"joiner": {"dim": 8}},
-        "token_list": list(tokens),
-    }
-    write_text(folder / "config.yaml", yaml.safe_dump(config))
-    torch.manual_seed(1)
-    encoder = StreamingEncoder(EncoderSpec(size="tiny"))
-    predictor = StatelessPredictor(len(tokens), PredictorSpec(dim=8))
-    joiner = Joiner(len(tokens), encoder.output_size(), 8, JoinerSpec(dim=8))
-    with torch.no_grad():
-        joiner.lin_out.weight.mul_(12)
-        joiner.lin_out.bias[0] += 6
-    weights = Transducer(encoder, predictor, joiner).state_dict()
-    torch.save(weights, folder / "valid.wer.best.pth")
-    contexts = {"chunk_frames": [4], "left_chunks": [None], "sink_frames": [0]}
-    write_stamp(folder, "trained", substage="2a", contexts=contexts)
 
 
 @pytest.fixture

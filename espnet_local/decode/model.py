@@ -98,6 +98,9 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: not a readable checkpoint: {reason}") from None
+    by_name = isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())
+    if not by_name:
+        raise ValueError(f"{path}: must hold weights by name, got {type(weights).__name__}")
     weights = {k: v for k, v in weights.items() if not k.startswith("ctc.")}
     wanted = model.state_dict()
     missing, surplus = (

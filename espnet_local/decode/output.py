@@ -48,13 +48,18 @@ class Outputs:
     @classmethod
     def of(cls, hypotheses: Mapping[str, Labels], tokenizer: Pieces) -> Outputs:
         """The tables of decoded utterances."""
-        seconds = HOP_SAMPLES / SAMPLE_RATE
         items = hypotheses.items()
+
+        def seconds(labels: Labels) -> str:
+            return " ".join(f"{t * HOP_SAMPLES / SAMPLE_RATE:.2f}" for t in labels.timestamps)
+
         return cls(
             {
                 "text": {u: tokenizer.decode(list(h.tokens)) for u, h in items},
                 "token": {u: " ".join(tokenizer.tokens[i] for i in h.tokens) for u, h in items},
-                "timing": {u: " ".join(f"{t * seconds:.2f}" for t in h.timestamps) for u, h in items},
+                "timing": {
+                    u: " ".join(f"{t * seconds:.2f}" for t in h.timestamps) for u, h in items
+                },
             }
         )
 

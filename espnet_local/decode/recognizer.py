@@ -12,7 +12,7 @@ B streams, N samples. No ESPnet is imported here.
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -23,12 +23,14 @@ from torch.nn.utils.rnn import pad_sequence
 from espnet_local.config import BEST_CHECKPOINT, FRAME_MS, ContextSpec, nearest
 from espnet_local.decode.device import make_device
 from espnet_local.decode.endpoint import EndpointRules
-from espnet_local.decode.model import LoadedModel, load_model
 from espnet_local.decode.methods import make_search
+from espnet_local.decode.model import LoadedModel, load_model
 from espnet_local.decode.search import Method
 from espnet_local.decode.stream import Result, Stream
 from espnet_local.encoder.cache import OVERLAP_SAMPLES, chunk_samples
 from espnet_local.state import select, stack
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -88,7 +90,8 @@ class Recognizer:
         Args:
             model_dir: the folder of a sub-stage, such as `exp/mini_tiny/stage5b`.
             chunk_ms, left_chunks, sink_frames: the context; what is not given is as in training.
-                Left context "all" needs memory that grows with the stream.
+                One that the model was not trained for works, with a warning in the log. Left
+                context "all" needs memory that grows with the stream.
             method, beam, endpoint: as above.
             device: cpu, cuda, cuda:1.
             dtype: float32, bfloat16 or float16, of weights and encoder.
@@ -99,7 +102,9 @@ class Recognizer:
         """
         if dtype not in DTYPES:
             listed = ", ".join(DTYPES)
-            raise ValueError(f"dtype must be one of {listed}, got {dtype!r}{nearest(dtype, DTYPES)}")
+            raise ValueError(
+                f"dtype must be one of {listed}, got {dtype!r}{nearest(dtype, DTYPES)}"
+            )
         place = make_device(device)
         loaded = load_model(model_dir, checkpoint)
         contexts = loaded.model.encoder.spec.contexts
@@ -107,9 +112,7 @@ class Recognizer:
         trained = contexts.contexts()
         if context not in trained:
             names = ", ".join(c.name for c in trained)
-            warnings.warn(
-                f"{model_dir}: trained under {names}, streams under {context.name}", stacklevel=2
-            )
+            log.warning("%s: trained under %s, streams under %s", model_dir, names, context.name)
         loaded.model.to(place, DTYPES[dtype])
         return cls(loaded, context, method, beam, endpoint)
 

@@ -21,7 +21,13 @@ from espnet_local.decode.plan import DecodeSpec, DecodeTask, Shard
 from espnet_local.decode.recognizer import Recognizer
 from espnet_local.decode.shard_audio import ShardAudio
 from espnet_local.decode.stream import Stream
-from espnet_local.metrics import LOOK_AHEAD_MS, EmissionTimes, StreamCost, peak_memory_mb
+from espnet_local.metrics import (
+    LOOK_AHEAD_MS,
+    EmissionTimes,
+    StreamCost,
+    peak_memory_mb,
+    reset_peak_memory,
+)
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +97,7 @@ def _cost(recognizer: Recognizer, utterances: list[np.ndarray]) -> StreamCost | 
     """Streams utterances one at a time in packets; None when there are none."""
     if not utterances:
         return None
+    reset_peak_memory()
     computing = 0.0
     finalisation = []
     for samples in utterances:

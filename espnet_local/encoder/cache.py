@@ -11,8 +11,8 @@ convolution, Q frames of the chunk, D width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,6 +42,13 @@ class EncoderState:
     sink_values: Tensor
     left_keys: Tensor  # (B, L, H, W, D / H)
     left_values: Tensor
+
+
+class Cache(NamedTuple):
+    """Keys and values of some frames in all layers, (B, L, H, frames, D / H) each."""
+
+    keys: Tensor
+    values: Tensor
 
 
 def chunk_samples(chunk_frames: int) -> int:
@@ -122,23 +129,28 @@ def stream_mask(state: EncoderState, frames: Tensor, max_frames: int) -> Tensor 
     return None if bool(mask.all()) else mask[:, None]
 
 
-def extended(
-    state: EncoderState, keys: Tensor, values: Tensor, frames: Tensor
-) -> dict[str, Tensor]:
-    """The cache fields after a chunk.
+def extended(state: EncoderState, new: Cache, frames: Tensor) -> EncoderState:
+    """The state with the keys and values of a chunk in its caches.
 
     Args:
-        keys, values: (B, L, H, Q, D / H) of the chunk.
+        new: (B, L, H, Q, D / H) each.
         frames: (B,) frames of the chunk that exist.
     """
-    fields = {}
-    for kind, new in (("keys", keys), ("values", values)):
-        sink, left = getattr(state, f"sink_{kind}"), getattr(state, f"left_{kind}")
-        fields[f"sink_{kind}"] = _with_sinks(sink, new, state.frames_seen, frames)
-        longer = torch.cat([left, new], dim=3)
-        keep = longer.shape[3] if state.context.left_chunks is None else left.shape[3]
-        fields[f"left_{kind}"] = longer[:, :, :, longer.shape[3] - keep :]
-    return fields
+    seen = state.frames_seen
+    return replace(
+        state,
+        sink_keys=_with_sinks(state.sink_keys, new.keys, seen, frames),
+        sink_values=_with_sinks(state.sink_values, new.values, seen, frames),
+        left_keys=_moved_on(state, state.left_keys, new.keys),
+        left_values=_moved_on(state, state.left_values, new.values),
+    )
+
+
+def _moved_on(state: EncoderState, left: Tensor, new: Tensor) -> Tensor:
+    """The left context after a chunk: (B, L, H, W, d) and (B, L, H, Q, d) -> (B, L, H, W, d)."""
+    longer = torch.cat([left, new], dim=3)
+    keep = longer.shape[3] if state.context.left_chunks is None else left.shape[3]
+    return longer[:, :, :, longer.shape[3] - keep :]
 
 
 def _with_sinks(sink: Tensor, new: Tensor, seen: Tensor, frames: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from espnet_local.config import HOP_SAMPLES, RECEPTIVE_SAMPLES
 from espnet_local.encoder.block import attend, project
-from espnet_local.encoder.cache import EncoderState, chunk_samples, extended, stream_mask
+from espnet_local.encoder.cache import Cache, EncoderState, chunk_samples, extended, stream_mask
 from espnet_local.encoder.frontend import extract_features, frame_count
 from espnet_local.encoder.position import convolve
 from espnet_local.encoder.waveform import normalise_waveform
@@ -112,12 +112,12 @@ def _encode_chunk(
         seen_values = torch.cat([state.sink_values[:, i], state.left_values[:, i], values[i]], 2)
         x = attend(layer, x, projected.queries, seen_keys, seen_values, mask)
     x = transformer.layer_norm(x).masked_fill(padding, 0.0)
+    new = Cache(torch.stack(keys, dim=1), torch.stack(values, dim=1))
     after = replace(
-        state,
+        extended(state, new, lengths),
         frames_seen=state.frames_seen + lengths,
         statistics=statistics,
         past_frames=past_frames[:, -state.past_frames.shape[1] :],
-        **extended(state, torch.stack(keys, dim=1), torch.stack(values, dim=1), lengths),
     )
     return x, after
 

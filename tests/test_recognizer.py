@@ -1,0 +1,341 @@
+"""The recognizer: streams find what the offline search finds, and bad input harms no other."""
+
+import logging
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_model import write_stage
+
+from espnet_local.config import ContextSpec
+from espnet_local.decode.endpoint import EndpointRules
+from espnet_local.decode.methods import make_search
+from espnet_local.decode.model import load_model
+from espnet_local.decode.recognizer import Recognizer
+from espnet_local.decode.search import decode
+
+ROOT = Path(__file__).resolve().parents[1]
+METHODS = ("greedy", "beam")
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recognizer") / "stage5b"
+    write_stage(folder, chunk_frames=[8], left_chunks=[1], sink_frames=[4])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(model_dir):
+    return load_model(model_dir)
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def recognizer(model_dir, request):
+    return Recognizer.from_pretrained(model_dir, method=request.param)
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    """Changes its level now and then, so that the toy model emits now more, now less."""
+    generator = np.random.default_rng(seed)
+    level = np.repeat(generator.uniform(0.0, 0.3, samples // 4000 + 1), 4000)[:samples]
+    return (level * generator.standard_normal(samples).clip(-3, 3)).astype(np.float32)
+
+
+def run(recognizer, stream):
+    while recognizer.is_ready(stream):
+        recognizer.decode_streams([stream])
+    return recognizer.get_result(stream)
+
+
+def recognise(recognizer, samples, sample_rate=16_000):
+    stream = recognizer.create_stream()
+    stream.accept_waveform(sample_rate, samples)
+    stream.input_finished()
+    return run(recognizer, stream)
+
+
+@torch.no_grad()
+def offline(loaded, recognizer, method, samples):
+    whole = torch.from_numpy(samples)[None], torch.tensor([len(samples)])
+    frames, lengths = loaded.model.encoder.forward_context(*whole, recognizer.context)
+    return decode(make_search(loaded, method, 4), frames, lengths)[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(
+    chunk=st.integers(1, 64),
+    left=st.one_of(st.just("all"), st.integers(0, 4)),
+    sinks=st.integers(0, 16),
+    batch=st.integers(1, 5),
+    seed=st.integers(0, 10_000),
+)
+@settings(deadline=None, max_examples=25)
+def test_streams_find_the_tokens_of_the_offline_search(
+    loaded, method, chunk, left, sinks, batch, seed
+):
+    chooser = random.Random(seed)
+    lengths = [chooser.randint(0, chooser.choice([500, 60_000])) for _ in range(batch)]
+    context = ContextSpec(
+        chunk_frames=chunk, left_chunks=None if left == "all" else left, sink_frames=sinks
+    )
+    recognizer = Recognizer(loaded, context, method)
+    utterances = [noise(length, seed + i) for i, length in enumerate(lengths)]
+    streams = [recognizer.create_stream() for _ in utterances]
+    at = [0] * len(streams)
+    while not all(stream.decoded for stream in streams):
+        for i, stream in enumerate(streams):
+            if stream.input_is_finished or chooser.random() < 0.3:
+                continue
+            packet = utterances[i][at[i] : at[i] + chooser.randint(0, 20_000)]
+            stream.accept_waveform(16_000, packet)
+            at[i] += len(packet)
+            if at[i] == lengths[i]:
+                stream.input_finished()
+        recognizer.decode_streams([s for s in streams if recognizer.is_ready(s)])
+    for stream, samples in zip(streams, utterances):
+        found, expected = (
+            recognizer.get_result(stream),
+            offline(loaded, recognizer, method, samples),
+        )
+        assert found.tokens == tuple(loaded.tokenizer.tokens[i] for i in expected.tokens)
+        assert found.timestamps == tuple(round(0.02 * t, 2) for t in expected.timestamps)
+        assert found.token_logprobs == pytest.approx(expected.token_logprobs, abs=1e-3)
+        assert found.text == loaded.tokenizer.decode(expected.tokens)
+        assert found.is_final
+        assert found.stable_tokens == len(found.tokens)
+
+
+def test_the_toy_model_emits_enough_for_these_tests_to_mean_something(loaded, recognizer):
+    counts = [len(recognise(recognizer, noise(60_000, seed)).tokens) for seed in range(4)]
+    assert min(counts) > 3
+    assert max(counts) < 150
+
+
+def test_partial_results_grow_and_what_is_stable_stays(recognizer):
+    samples = noise(100_000, 3)
+    stream = recognizer.create_stream()
+    stable: tuple[str, ...] = ()
+    lengths = []
+    for at in range(0, len(samples), 1_600):
+        stream.accept_waveform(16_000, samples[at : at + 1_600])
+        result = run(recognizer, stream)
+        assert not result.is_final
+        assert result.tokens[: len(stable)] == stable
+        assert result.text.startswith(result.stable_text)
+        stable = result.tokens[: result.stable_tokens]
+        lengths.append(len(result.tokens))
+    stream.input_finished()
+    final = run(recognizer, stream)
+    assert final.tokens[: len(stable)] == stable
+    assert len(set(lengths)) > 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(
+    seed=st.integers(0, 300),
+    rules=st.builds(
+        EndpointRules,
+        rule1_min_trailing_silence=st.floats(0.3, 3.0),
+        rule2_min_trailing_silence=st.floats(0.1, 1.0),
+        rule3_min_utterance_length=st.floats(0.5, 4.0),
+    ),
+)
+@settings(deadline=None, max_examples=12)
+def test_the_text_is_the_same_whether_or_not_segments_are_closed(loaded, method, seed, rules):
+    context = loaded.own_contexts[0]
+    samples = noise(80_000, seed)
+    samples[30_000:55_000] = 0.0
+    whole = recognise(Recognizer(loaded, context, method), samples)
+    recognizer = Recognizer(loaded, context, method, endpoint=rules)
+    stream = recognizer.create_stream()
+    stream.accept_waveform(16_000, samples)
+    stream.input_finished()
+    segments = []
+    while recognizer.is_ready(stream):
+        recognizer.decode_streams([stream])
+        if recognizer.is_endpoint(stream):
+            segments.append(recognizer.get_result(stream))
+            assert segments[-1].is_final
+            recognizer.reset(stream)
+            assert not recognizer.is_endpoint(stream)
+    segments.append(recognizer.get_result(stream))
+    assert sum((s.tokens for s in segments), ()) == whole.tokens
+    assert sum((s.timestamps for s in segments), ()) == whole.timestamps
+    assert [s.segment for s in segments] == list(range(len(segments)))
+    assert len(segments) > 1
+
+
+def test_a_reset_without_an_endpoint_loses_and_repeats_nothing(recognizer):
+    samples = noise(100_000, 5)
+    whole = recognise(recognizer, samples)
+    stream = recognizer.create_stream()
+    tokens: tuple[str, ...] = ()
+    for at in range(0, len(samples), 8_000):
+        stream.accept_waveform(16_000, samples[at : at + 8_000])
+        result = run(recognizer, stream)
+        tokens += result.tokens[: result.stable_tokens]
+        recognizer.reset(stream)
+    stream.input_finished()
+    assert tokens + run(recognizer, stream).tokens == whole.tokens
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100])
+def test_other_sample_rates_are_resampled_as_soxr_does_it_offline(recognizer, rate):
+    samples = noise(3 * rate, 7)
+    whole = recognise(recognizer, soxr.resample(samples, rate, 16_000))
+    stream = recognizer.create_stream()
+    for at in range(0, len(samples), 333):
+        stream.accept_waveform(rate, samples[at : at + 333])
+    stream.input_finished()
+    found = run(recognizer, stream)
+    assert found.tokens == whole.tokens
+    assert found.timestamps == whole.timestamps
+
+
+BAD = {
+    "not finite": (np.array([0.0, np.nan], np.float32), "samples must be finite, got nan at 1"),
+    "infinite": (np.array([-np.inf], np.float32), "samples must be finite, got -inf at 0"),
+    "integers": (np.zeros(10, np.int16), "must be float in .*, got int16; divide .* by 32768"),
+    "integers as floats": (np.full(10, 900.0, np.float32), "must be in .*, got 900; divide"),
+    "two channels": (np.zeros((2, 10), np.float32), r"one channel, .* got shape \(2, 10\)"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_samples_are_an_error_and_leave_all_streams_as_they_were(recognizer, kind):
+    samples, message = BAD[kind]
+    good = noise(40_000)
+    streams = [recognizer.create_stream() for _ in range(2)]
+    for stream in streams:
+        stream.accept_waveform(16_000, good[:20_000])
+    with pytest.raises(ValueError, match=message):
+        streams[0].accept_waveform(16_000, samples)
+    expected = recognise(recognizer, good)
+    for stream in streams:
+        stream.accept_waveform(16_000, good[20_000:])
+        stream.input_finished()
+    while ready := [s for s in streams if recognizer.is_ready(s)]:
+        recognizer.decode_streams(ready)
+    for stream in streams:
+        assert recognizer.get_result(stream).tokens == expected.tokens
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [
+        (0, r"sample_rate must be in \[1000, 768000\] Hz, got 0"),
+        (-16_000, "got -16000"),
+        (16_000.5, "must be a whole number of Hz, got 16000.5"),
+    ],
+)
+def test_a_sample_rate_that_is_none_is_an_error(recognizer, rate, message):
+    with pytest.raises(ValueError, match=message):
+        recognizer.create_stream().accept_waveform(rate, noise(10))
+
+
+def test_a_sample_rate_may_not_change(recognizer):
+    stream = recognizer.create_stream()
+    stream.accept_waveform(8_000, noise(10))
+    with pytest.raises(ValueError, match="sample_rate must stay 8000 Hz, got 16000"):
+        stream.accept_waveform(16_000, noise(10))
+
+
+def test_samples_after_the_end_are_an_error(recognizer):
+    stream = recognizer.create_stream()
+    stream.input_finished()
+    with pytest.raises(ValueError, match=r"samples after input_finished\(\)"):
+        stream.accept_waveform(16_000, noise(10))
+    assert run(recognizer, stream).text == ""
+
+
+def test_streams_that_are_not_ready_or_come_twice_are_errors(recognizer):
+    ready, idle = recognizer.create_stream(), recognizer.create_stream()
+    ready.accept_waveform(16_000, noise(16_000))
+    with pytest.raises(ValueError, match="stream 1 of 2 is not ready"):
+        recognizer.decode_streams([ready, idle])
+    with pytest.raises(ValueError, match="must not come twice"):
+        recognizer.decode_streams([ready, ready])
+    recognizer.decode_streams([])
+
+
+def test_another_context_than_trained_is_a_warning_that_names_both(model_dir, caplog):
+    with caplog.at_level(logging.WARNING):
+        Recognizer.from_pretrained(model_dir)
+        assert not caplog.records
+        Recognizer.from_pretrained(model_dir, chunk_ms=640, left_chunks="all", sink_frames=0)
+    assert "trained under 160ms_left1_sink4, streams under 640ms_leftall" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunk_ms": 330}, "chunk_ms must be a multiple of 20 ms, got 330"),
+        ({"chunk_ms": 0}, "chunk_ms must be a multiple of 20 ms, got 0"),
+        ({"left_chunks": -1}, "left_chunks must be >= 0 or null, got -1"),
+        ({"left_chunks": "al"}, "left_chunks must be a number or 'all', got 'al'"),
+        ({"sink_frames": -1}, "sink_frames must be >= 0, got -1"),
+        ({"method": "beem"}, "method must be 'greedy' or 'beam', got 'beem'"),
+        ({"method": "beam", "beam": 0}, "beam must be >= 1, got 0"),
+        ({"dtype": "float23"}, "dtype must be one of .* got 'float23', did you mean 'float32'"),
+        ({"device": "gpu"}, "device 'gpu'"),
+        ({"checkpoint": "last.pth"}, "last.pth"),
+    ],
+)
+def test_bad_options_are_errors_that_name_them(model_dir, options, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        Recognizer.from_pretrained(model_dir, **options)
+
+
+def test_a_model_of_full_context_needs_a_chunk(tmp_path):
+    write_stage(tmp_path / "stage1", chunk_frames=[None])
+    with pytest.raises(ValueError, match="trained in full context: a stream needs a chunk_ms"):
+        Recognizer.from_pretrained(tmp_path / "stage1")
+    assert Recognizer.from_pretrained(tmp_path / "stage1", chunk_ms=320).context.chunk_frames == 16
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:50_000]), "not a readable checkpoint"),
+        (lambda path: path.write_text("foreign"), "not a readable checkpoint"),
+        (lambda path: torch.save({"a": torch.zeros(1)}, path), "surplus weights .'a'"),
+        (lambda path: torch.save([1, 2], path), "must hold weights by name, got list"),
+        (lambda path: torch.save({"a": 1}, path), "must hold weights by name"),
+    ],
+)
+def test_a_truncated_or_foreign_checkpoint_is_an_error_naming_it(tmp_path, damage, message):
+    write_stage(tmp_path / "stage5b")
+    damage(tmp_path / "stage5b" / "valid.wer.best.pth")
+    with pytest.raises(ValueError, match=f"valid.wer.best.pth.*{message}"):
+        Recognizer.from_pretrained(tmp_path / "stage5b")
+
+
+def test_streaming_imports_neither_espnet_nor_training_code(model_dir):
+    program = (
+        "import sys; from espnet_local.decode.recognizer import Recognizer;"
+        "Recognizer.from_pretrained(sys.argv[1]).create_stream();"
+        "found = [m for m in sys.modules"
+        " if m.startswith(('espnet2', 'espnet.', 'espnet_local.training', 'lhotse'))];"
+        "sys.exit(', '.join(found) or 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(model_dir)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_half_precision_stays_close(model_dir):
+    recognizer = Recognizer.from_pretrained(model_dir, dtype="bfloat16")
+    state = recognizer.create_stream().encoder_state
+    assert state.left_keys.dtype == torch.bfloat16
+    assert state.statistics.sums.dtype == torch.float64
+    assert recognise(recognizer, noise(40_000)).is_final
