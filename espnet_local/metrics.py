@@ -175,7 +175,20 @@ def reset_peak_memory() -> None:
 def peak_memory_mb() -> float:
     """The largest resident memory of this process so far, MB of 2^20 bytes."""
     if _STATUS.exists():
-        lines = _STATUS.read_text().splitlines()
-        return next(int(s.split()[1]) for s in lines if s.startswith("VmHWM")) / 2**10
+        return _status_mb("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def resident_memory_mb() -> float:
+    """The resident memory of this process now; Linux only.
+
+    Raises:
+        FileNotFoundError: elsewhere.
+    """
+    return _status_mb("VmRSS")
+
+
+def _status_mb(name: str) -> float:
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 2**10

@@ -57,9 +57,7 @@ class Outputs:
             {
                 "text": {u: tokenizer.decode(list(h.tokens)) for u, h in items},
                 "token": {u: " ".join(tokenizer.tokens[i] for i in h.tokens) for u, h in items},
-                "timing": {
-                    u: " ".join(f"{t * seconds:.2f}" for t in h.timestamps) for u, h in items
-                },
+                "timing": {u: seconds(h) for u, h in items},
             }
         )
 
