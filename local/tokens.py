@@ -54,6 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
     tokenizer = write_tokens(model, options.output)
     for folder in options.sets:
         count_set(tokenizer, folder, options.output)
+    if not options.reuse and options.type != "char" and len(tokenizer.tokens) < options.vocab_size:
+        log.warning(
+            "%s: asked for %d tokens, got %d: there is no more in %s",
+            options.output, options.vocab_size, len(tokenizer.tokens), options.text,
+        )  # fmt: skip
     summary = f"{len(tokenizer.tokens)} {options.type} tokens in {options.output}"
     log.info("%s", summary)
     write_stamp(options.output, wanted, summary=summary)
@@ -189,7 +194,7 @@ def _fingerprint(options: argparse.Namespace) -> str:
     return fingerprint(
         {
             "type": options.type,
-            "vocab_size": options.vocab_size,
+            "vocab_size": None if options.type == "char" else options.vocab_size,
             "sets": names,
             "reuse": str(options.reuse),
         },

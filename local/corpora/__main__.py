@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from espnet_local.config import nearest
 from espnet_local.files import fingerprint
 from espnet_local.stamp import clear_stamp, is_done, read_stamp, write_stamp
 from local.arguments import ArgumentParser
-from local.corpora.output import begin_partial, claimed, swap_in
+from local.corpora.output import begin_partial, check_claim, claimed, swap_in
 from local.corpora.utterance import SETS, Items
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     _check(parser, options)
     log_to_stderr()
     corpus = make_corpus(options)
+    if options.check:
+        check_claim(options.output, _owner(options.corpus))
+        return
     name = options.output.resolve().name
     wanted = fingerprint(
         {
@@ -57,8 +61,14 @@ def main(arguments: list[str] | None = None) -> None:
         for line in (read_stamp(options.output) or {})["sets"].values():
             log.info("unchanged, skipped: %s", line)
         return
-    with claimed(options.output, options.corpus.split(":")[0]):
+    with claimed(options.output, _owner(options.corpus)):
         _prepare(corpus, options, name, wanted)
+
+
+def _owner(corpus: str) -> str:
+    """What an output folder is claimed for: the corpus, a Kaldi folder with its absolute path."""
+    kind, colon, folder = corpus.partition(":")
+    return kind + colon + (folder and os.path.abspath(folder))
 
 
 def _prepare(corpus: Corpus, options: argparse.Namespace, name: str, wanted: str) -> None:
@@ -114,6 +124,7 @@ def _parser() -> ArgumentParser:
     add("--output", required=True, type=Path, help="folder that gets train, dev and test")
     add("--nj", type=int, default=1, help="processes; the result does not depend on it")
     add("--debug", action="store_true", help="a sliver: about 60, 12 and 12 utterances")
+    add("--check", action="store_true", help="only check options and folders, write nothing")
     add("--seed", type=int, default=0, help="of what is drawn at random (mini, fsdd)")
     add("--audio_format", default="flac.ark", help=", ".join(AUDIO_FORMATS))
     add("--language", default="en", help="of the mini corpus; see local/corpora/grammars.yaml")

@@ -23,6 +23,7 @@ import numpy as np
 import soxr
 
 from espnet_local.audio import read_audio
+from espnet_local.cli import one_line
 from espnet_local.config import SAMPLE_RATE, nearest
 from espnet_local.files import fingerprint
 from local.corpora.utterance import Exclusion, Items, TimedWord, Utterance
@@ -56,6 +57,7 @@ class FsddCorpus:
     """The corpus with its options.
 
     Raises:
+        FileNotFoundError: for a folder that is not there or holds no folder recordings.
         ValueError: for a folder without recordings or an unknown split or speaker.
     """
 
@@ -65,6 +67,8 @@ class FsddCorpus:
     debug: bool = False
 
     def __post_init__(self) -> None:
+        if not (self.folder / "recordings").is_dir():
+            raise FileNotFoundError(2, "fsdd_dir has no such folder", f"{self.folder}/recordings")
         if not self._names[0]:
             raise ValueError(
                 f"{self.folder}/recordings holds no <digit>_<speaker>_<index>.wav file"
@@ -119,7 +123,7 @@ class FsddCorpus:
             try:
                 samples = read_audio(str(recording.path), SOURCE_RATE)
             except (ValueError, OSError) as error:
-                reason = str(error).removeprefix(f"{recording.path}: ")
+                reason = one_line(error).removeprefix(f"{recording.path}: ")
                 yield Exclusion(id=recording.path.name, reason=reason)
             else:
                 samples = soxr.resample(samples, SOURCE_RATE, SAMPLE_RATE)

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import soxr
 
 from espnet_local.audio import Audio, read_any_rate, split_offset
+from espnet_local.cli import one_line
 from espnet_local.config import SAMPLE_RATE
 from espnet_local.files import fingerprint, read_table
 from local.corpora.utterance import SETS, Exclusion, Items, Utterance
@@ -197,8 +198,10 @@ def _read(value: str) -> Audio | str:
         return read_any_rate(value)
     except FileNotFoundError:
         return f"no such file {split_offset(value)[0]}"
+    except IsADirectoryError:
+        return f"a folder, not a file: {split_offset(value)[0]}"
     except (ValueError, OSError) as error:
-        return str(error)
+        return one_line(error)
 
 
 def _cut(line: Line, audio: Audio) -> Utterance | Exclusion:

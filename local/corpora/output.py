@@ -28,10 +28,9 @@ def claimed(folder: Path, corpus: str) -> Iterator[None]:
     """Claims an output folder for a corpus, alone, for the length of the block.
 
     Raises:
-        ValueError: when it holds files that this program did not make, or another corpus, or
-            another run is writing it.
+        ValueError: as `check_claim`, and when another run is writing the folder.
     """
-    _check_ours(folder, corpus)
+    check_claim(folder, corpus)
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / MARKER_NAME
     if not marker.exists():
@@ -44,7 +43,12 @@ def claimed(folder: Path, corpus: str) -> Iterator[None]:
         yield
 
 
-def _check_ours(folder: Path, corpus: str) -> None:
+def check_claim(folder: Path, corpus: str) -> None:
+    """Checks that a folder may be claimed for a corpus, such as `mini` or `kaldi:/data/ami`.
+
+    Raises:
+        ValueError: when it holds files that this program did not make, or another corpus.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -52,8 +56,14 @@ def _check_ours(folder: Path, corpus: str) -> None:
     marker = folder / MARKER_NAME
     if marker.exists():
         owner = json.loads(marker.read_text(encoding="utf-8")).get("corpus")
-        if owner != corpus:
-            raise ValueError(f"{folder} holds the corpus {owner!r}, not {corpus!r}")
+        # Folders of earlier versions do not tell which Kaldi folder they were made from.
+        if owner not in (corpus, corpus.partition(":")[0]):
+            advice = (
+                f"; link yours under another name (ln -s), or move {folder} away"
+                if corpus.startswith("kaldi:")
+                else ""
+            )
+            raise ValueError(f"{folder} holds the corpus {owner!r}, not {corpus!r}{advice}")
         return
     foreign = sorted({entry.name for entry in folder.iterdir()} - _ALLOWED_BESIDE)
     if foreign:

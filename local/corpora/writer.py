@@ -13,6 +13,7 @@ of thousands), or one wav or flac file an utterance.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -34,6 +35,7 @@ AUDIO_FORMATS: tuple[str, ...] = get_args(AudioFormat)
 MIN_DURATION_S = 0.1
 MAX_DURATION_S = 30.0
 PROGRESS_UTTERANCES = 200
+LISTED_REASONS = 3
 
 
 @dataclass(kw_only=True)
@@ -181,9 +183,15 @@ def write_set(
             lengths[item.id] = len(item.samples)
             for word in item.words or ():
                 ctm.append(f"{item.id} 1 {word.start_s:.3f} {word.duration_s:.3f} {word.word}")
+    _write_lines(
+        folder / "excluded.tsv",
+        ["utterance\treason", *sorted(f"{item.id}\t{item.reason}" for item in excluded)],
+    )
     if not scp:
-        reasons = "; ".join(f"{item.id}: {item.reason}" for item in excluded[:3])
-        raise ValueError(f"{name}: no utterance is left of {len(excluded)} ({reasons})")
+        raise ValueError(
+            f"{name}: no utterance is left of {len(excluded)} ({_commonest(excluded)}); "
+            f"see {folder / 'excluded.tsv'}"
+        )
     for table_name, table in (
         ("wav.scp", scp),
         ("text", texts),
@@ -194,13 +202,26 @@ def write_set(
         write_table(folder / table_name, table)
     if ctm:
         _write_lines(folder / "words.ctm", _sorted_ctm(ctm))
-    _write_lines(
-        folder / "excluded.tsv",
-        ["utterance\treason", *sorted(f"{item.id}\t{item.reason}" for item in excluded)],
-    )
     summary.utterances, summary.excluded = len(scp), len(excluded)
     summary.samples, summary.speakers = sum(lengths.values()), set(speakers.values())
     return summary
+
+
+def _commonest(excluded: list[Exclusion]) -> str:
+    """The reasons with how often each occurs, commonest first: `u1: no such file a.wav, 9 times`.
+
+    Words with a digit, a slash or a dot (names, lengths) tell utterances apart, not reasons.
+    """
+    alike: dict[str, list[Exclusion]] = defaultdict(list)
+    for item in excluded:
+        alike[re.sub(r"\S*[\d/.]\S*", "", item.reason)].append(item)
+    groups = sorted(alike.values(), key=len, reverse=True)
+    shown = [
+        f"{group[0].id}: {group[0].reason}, {len(group)} time{'s' * (len(group) > 1)}"
+        for group in groups[:LISTED_REASONS]
+    ]
+    more = len(groups) - len(shown)
+    return "; ".join(shown + [f"and {more} other reasons"] * (more > 0))
 
 
 def invert(utt2spk: dict[str, str]) -> dict[str, str]:
