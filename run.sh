@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From a corpus to a WER table: data, tokens, five training stages, decoding, scoring.
 # Every step skips itself when its inputs have not changed, and goes on where it was killed.
+[ -n "${BASH_VERSION:-}" ] || { echo "run.sh: run it with bash" >&2; exit 2; }
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . local/parse_options.sh
@@ -34,10 +35,10 @@ sets="test"         #| match ^[^,[:space:]]+(,[^,[:space:]]+)*$ | sets to decode
 token_type=char     #| one_of unigram bpe char | kind of tokens: unigram, bpe or char
 vocab_size=500      #| int 1 | number of tokens (unigram and bpe)
 pretrained=         #| path | checkpoint that stage 1 starts from
-language=en         #| text | of the mini corpus
-audio_format=flac.ark  #| text | how prepared audio is stored
+language=en         #| text | of the mini corpus: en, de or es
+audio_format=flac.ark  #| one_of flac.ark wav flac | how prepared audio is stored: flac.ark, wav or flac
 fsdd_dir=           #| path | folder laid out like the Free Spoken Digit Dataset
-fsdd_split=official #| text | how fsdd is split
+fsdd_split=official #| text | how fsdd is split: official, or speaker:<name> to hold out a speaker
 parse_options "$stages" "$@"
 
 ((stage <= stop_stage)) || usage_error "--stage must be <= --stop_stage, got $stage > $stop_stage"
@@ -58,12 +59,21 @@ case $corpus in
         [[ $fsdd_split == official ]] || name+=_${fsdd_split//:/_}
         ;;
     kaldi:?*)
-        corpus=kaldi:$(absolute "${corpus#kaldi:}")
+        corpus=kaldi:$(realpath -ms -- "$(absolute "${corpus#kaldi:}")")
         name=kaldi_$(basename "${corpus#kaldi:}") conf=kaldi
         ;;
     *) usage_error "--corpus must be mini, fsdd or kaldi:<folder>, got '$corpus'" ;;
 esac
 [[ -z $fsdd_dir || $corpus == fsdd ]] || usage_error "--fsdd_dir needs --corpus fsdd, got $corpus"
+[[ $fsdd_split == official || $corpus == fsdd ]] ||
+    usage_error "--fsdd_split needs --corpus fsdd, got $corpus"
+[[ $language == en || $corpus == mini ]] ||
+    usage_error "--language needs --corpus mini, got $corpus"
+[[ -z $pretrained || -f $pretrained ]] ||
+    usage_error "--pretrained must be a checkpoint, there is no file '$pretrained'"
+# For hints on what to run.
+XLSR_CALL=$(own_call stage stop_stage substage)
+export XLSR_CALL
 
 debug_suffix=""
 debug_flag=()
@@ -86,44 +96,64 @@ timed() { # timed <stage> <command...>
 }
 
 shared_tokens=()
+from_mini=false
 if [[ $corpus == fsdd && -z $pretrained ]]; then
+    from_mini=true
+    pretrained=$expdir/mini_$size$debug_suffix/stage1/valid.wer.best.pth
+    shared_tokens=(--reuse "$data/mini$debug_suffix/$token_list")
+fi
+data_call=(python -m local.corpora --corpus "$corpus" --output "$dir" --nj "$nj"
+    --audio_format "$audio_format" "${corpus_args[@]}" "${debug_flag[@]}")
+training=(--data "$dir" --tokens "$tokens" --size "$size" --corpus "$conf" --expdir "$exp"
+    --ngpu "$ngpu" --seed "$seed" ${pretrained:+--pretrained "$pretrained"} "${debug_flag[@]}")
+
+# Mistakes in the call are found before anything is made.
+"${data_call[@]}" --check
+python -m local.preflight --stage "$stage" --stop_stage "$stop_stage" \
+    ${substage:+--substage "$substage"} --sets "${test_sets[@]}" --backend "$cmd_backend" \
+    "${training[@]}"
+
+if [[ $from_mini == true ]]; then
     log "fsdd starts from the mini model: running mini up to stage 1, where that is not done"
     ./run.sh --corpus mini --stop_stage $((stop_stage < 1 ? stop_stage : 1)) --size "$size" \
         --ngpu "$ngpu" --nj "$nj" --seed "$seed" --data "$data" --expdir "$expdir" \
         --token_type "$token_type" --vocab_size "$vocab_size" \
         --audio_format "$audio_format" "${debug_flag[@]}"
-    pretrained=$expdir/mini_$size$debug_suffix/stage1/valid.wer.best.pth
-    shared_tokens=(--reuse "$data/mini$debug_suffix/$token_list")
 fi
 
 # What a stage needs is made first, whichever stage was asked for.
 ((stage < 1)) || log "stage $stage needs data and tokens: making what is missing"
-timed -1 python -m local.corpora --corpus "$corpus" --output "$dir" --nj "$nj" \
-    --audio_format "$audio_format" "${corpus_args[@]}" "${debug_flag[@]}"
+timed -1 "${data_call[@]}"
 ((stop_stage >= 0)) || exit 0
 
 timed 0 python -m local.tokens --text "$dir/train/text" --type "$token_type" \
     --vocab_size "$vocab_size" --output "$tokens" --sets "$dir/train" "$dir/dev" \
     "${shared_tokens[@]}"
 
-train=("${train_cmd[@]}")
-if ((ngpu > 0)); then train=("${cuda_cmd[@]}" --gpu "$ngpu"); fi
+# Jobs are started, and their logs written, only where --pending names something that is not done.
+train() { # train <stage>
+    local chosen pending run=("${train_cmd[@]}")
+    if ((ngpu > 0)); then run=("${cuda_cmd[@]}" --gpu "$ngpu"); fi
+    # Of --substage 2b,3a stage 2 trains 2b.
+    chosen=$(tr , '\n' <<<"$substage" | grep "^$1" | paste -sd, || true)
+    local call=(python -m espnet_local.bin.train --stage "$1" ${chosen:+--substage "$chosen"}
+        "${training[@]}")
+    pending=$("${call[@]}" --pending)
+    [[ -z $pending ]] || "${run[@]}" "$exp/log/train_stage$1.log" "${call[@]}"
+}
 for s in 1 2 3 4 5; do
     ((stage <= s && s <= stop_stage)) || continue
-    # Of --substage 2b,3a stage 2 trains 2b.
-    chosen=$(tr , '\n' <<<"$substage" | grep "^$s" | paste -sd, || true)
-    [[ -z $substage || -n $chosen ]] || continue
-    timed "$s" "${train[@]}" "$exp/log/train_stage$s.log" \
-        python -m espnet_local.bin.train --stage "$s" ${chosen:+--substage "$chosen"} \
-        --data "$dir" --tokens "$tokens" --size "$size" --corpus "$conf" --expdir "$exp" \
-        --ngpu "$ngpu" --seed "$seed" ${pretrained:+--pretrained "$pretrained"} "${debug_flag[@]}"
+    [[ -z $substage || ,$substage == *",$s"* ]] || continue
+    timed "$s" train "$s"
 done
 
 decode() {
-    local jobs=$nj device=cpu run=("${decode_cmd[@]}")
+    local pending jobs=$nj device=cpu run=("${decode_cmd[@]}")
     if ((ngpu > 0)); then jobs=$ngpu device=cuda run=("${cuda_cmd[@]}" --gpu 1); fi
     local call=(python -m espnet_local.bin.decode --expdir "$exp" --data "$dir"
         --sets "${test_sets[@]}" --device "$device" "${debug_flag[@]}")
+    pending=$("${call[@]}" --pending)
+    [[ -n $pending ]] || return 0
     "${run[@]}" JOB=1:"$jobs" "$exp/log/decode.JOB.log" "${call[@]}" --shard JOB/"$jobs"
     "${call[@]}" --merge "$jobs"
 }
@@ -131,4 +161,6 @@ if ((stage <= 6 && stop_stage >= 6)); then timed 6 decode; fi
 
 if ((stop_stage >= 7)); then
     timed 7 python -m espnet_local.bin.score --expdir "$exp" --data "$dir" --sets "${test_sets[@]}"
+    [[ $debug == false ]] ||
+        log "the WERs of a debug run mean nothing: it only shows that everything works"
 fi

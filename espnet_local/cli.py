@@ -32,7 +32,7 @@ def run(main: Callable[[], None]) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("XLSR_TRACEBACK"):
             raise
-        print(f"{_program()}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{_program()}: error: {one_line(error)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -44,7 +44,13 @@ def _program() -> str:
     return spec.name.removesuffix(".__main__")
 
 
-def _one_line(error: Exception) -> str:
+def recipe_call() -> str:
+    """The user's call of run.sh without its stages, for hints on what to run."""
+    return os.environ.get("XLSR_CALL", "./run.sh")
+
+
+def one_line(error: Exception) -> str:
+    """An error's message in one line; of a file, the reason and then its name."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     return " ".join(str(error).split())

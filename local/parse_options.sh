@@ -13,6 +13,8 @@
 #       text            anything
 
 caller_dir=$OLDPWD
+called_as=$0
+given_options=()
 
 log() { echo "$(date '+%Y-%m-%d %H:%M:%S') $*" >&2; }
 
@@ -25,6 +27,15 @@ usage_error() {
 # absolute <path>: as seen from where the user called; paths below the recipe stay short.
 absolute() {
     if [[ $1 == /* || $caller_dir == "$PWD" ]]; then echo "$1"; else echo "$caller_dir/$1"; fi
+}
+
+# own_call <name...>: the user's call with its options but for those, each as it was understood.
+own_call() {
+    local name
+    printf %s "$called_as"
+    for name in "${given_options[@]}"; do
+        [[ " $* " == *" $name "* ]] || printf ' --%s %q' "$name" "${!name}"
+    done
 }
 
 _trim() {
@@ -145,5 +156,6 @@ parse_options() {
             _check "$name" "$1"
             shift
         fi
+        [[ " ${given_options[*]} " == *" $name "* ]] || given_options+=("$name")
     done
 }

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
+from local.gpus import visible_gpus  # noqa: E402
 from local.jobs import Job, JobArray, Resources, log_foot, log_head, parse  # noqa: E402
 
 POLL_S = 0.1
@@ -110,17 +111,6 @@ class RunningJob:
             except subprocess.TimeoutExpired:
                 return False
         return True
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs this program may use, by the names that CUDA_VISIBLE_DEVICES takes."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    return [str(i) for i in range(count)]
 
 
 def slots(resources: Resources) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """Training sub-stages through ESPnet, on a toy corpus of tones: each word is a pitch."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -105,12 +106,23 @@ def test_misspelt_keys_are_refused_before_anything_is_written(toy, monkeypatch):
             "unknown key 'weight_dekay', did you mean 'weight_decay'",
         ),
         ("ctc_weight:", "ctc_wait:", "unknown key 'ctc_wait', did you mean 'ctc_weight'"),
+        ("batch_bins: 88000", "batch_bins: many", "batch_bins must be of type int, got 'many'"),
+        ("batch_bins: 88000", "batch_bins:", "batch_bins must be of type int, got None"),
+        ("grad_clip: 5.0", "grad_clp:", "unknown key 'grad_clp', did you mean 'grad_clip'"),
+        ("optim: adamw", "optim: adamx", "got 'adamx', did you mean 'adam"),
+        ("optim: adamw", "", "optim must be one of .*, got 'none'"),
+        ("dim: 144", 'dim: "abc"', "dim must be of type int, got 'abc'"),
+        ("  lr: 0.002", "  lrr: 0.002", r"optim_conf\.lr must be .*, got none; .* has .*lrr"),
+        ("weight_decay: 0.01", "weight_decay: abc", "optim_conf: adamw does not take it: "),
     ]
     for right, wrong, message in cases:
+        assert right in original
         (toy / "tiny.yaml").write_text(original.replace(right, wrong))
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as caught:
             train(toy, monkeypatch, "--stage", "1")
-        assert not (toy / "exp/stage1").exists()
+        assert str(caught.value).startswith(f"{toy}/tiny.yaml: ")
+        assert "\n" not in str(caught.value)
+        assert not (toy / "exp").exists()
     (toy / "tiny.yaml").write_text(original)
 
 
@@ -125,6 +137,42 @@ def test_stage_trains_to_a_stamp_and_says_its_wer(toy, monkeypatch, capsys):
     assert "WER" in said
     assert (toy / "exp/stage1/bpe.model").exists()
     assert (toy / "exp/stage1/train.log").exists()
+
+
+def test_checkpoint_that_is_none_of_ours_is_refused_before_anything_is_written(
+    toy, monkeypatch, tmp_path
+):
+    (tmp_path / "x.pth").write_text("nothing of the kind")
+    other = str(toy / "exp_other")
+    with pytest.raises(ValueError, match="x.pth: not a checkpoint of this project"):
+        train(
+            toy, monkeypatch, "--stage", "1", "--expdir", other, "--pretrained", f"{tmp_path}/x.pth"
+        )
+    assert not Path(other).exists()
+
+
+def test_pending_names_what_is_not_trained_and_trains_nothing(toy, monkeypatch, capsys):
+    train(toy, monkeypatch, "--stage", "1", "--pending")
+    assert capsys.readouterr().out == ""
+    train(toy, monkeypatch, "--stage", "1", "--pending", "--seed", "9")
+    assert capsys.readouterr().out == "1\n"
+    train(toy, monkeypatch, "--stage", "2", "--pending")
+    assert capsys.readouterr().out == "2a\n2b\n"
+    assert not (toy / "exp/stage2a").exists()
+
+
+def test_config_that_training_began_with_is_not_held_against_espnet_again(toy, monkeypatch, caplog):
+    from espnet_local.training import espnet_check
+    from espnet_local.training.setup import TrainingOptions, load_configs, make_setup
+
+    configs = load_configs(toy, "tiny", "toy", toy / "stages.yaml")
+    options = TrainingOptions(data=toy / "data", tokens=toy / "tokens", expdir=toy / "exp")
+    checked = []
+    monkeypatch.setattr(espnet_check, "check_config", lambda config, _: checked.append(config))
+    for config in (configs.size, {**configs.size, "grad_clip": 1.0}):
+        setup = make_setup(configs.plan, "1", config, configs.recipe, None, options)
+        espnet_check.check_with_espnet([setup], "tiny.yaml")
+    assert [config["grad_clip"] for config in checked] == [1.0]
 
 
 def test_unchanged_stage_is_skipped(toy, monkeypatch, caplog):
@@ -143,6 +191,8 @@ def test_child_begins_exactly_where_its_parents_best_checkpoint_ended(toy, monke
             assert torch.equal(parent[name], child[name]), name
     # The draws of a sub-stage begin with its own first batch.
     assert child["encoder.train_batches"] == 3
+    stamps = [read_stamp(toy / "exp" / name) or {} for name in ("stage1", "stage2a")]
+    assert stamps[1]["parent_fingerprint"] == stamps[0]["fingerprint"]
     trained = weights(toy / "exp/stage2b")
     assert any(not torch.equal(parent[name], trained[name]) for name in parent)
 
@@ -252,6 +302,22 @@ def test_espnets_own_inference_gives_our_tokens(toy, monkeypatch):
         assert len(token_ids) > 0
         seen.add(tuple(token_ids))
     assert len(seen) > 1
+
+
+def test_config_names_its_token_model_from_any_working_directory(toy, monkeypatch):
+    monkeypatch.chdir(toy)
+    train(Path("."), monkeypatch, "--stage", "1", "--expdir", "exp_relative")
+    config = yaml.safe_load((toy / "exp_relative/stage1/config.yaml").read_text())
+    assert config["bpemodel"] == str(toy / "exp_relative/stage1/bpe.model")
+
+
+def test_moved_model_folder_is_complete(toy, tmp_path):
+    shutil.copytree(toy / "exp/stage2b", tmp_path / "elsewhere", symlinks=True)
+    (toy / "exp/stage2b").rename(toy / "exp/hidden")
+    try:
+        assert load_model(tmp_path / "elsewhere").tokenizer.tokens[0] == "<blank>"
+    finally:
+        (toy / "exp/hidden").rename(toy / "exp/stage2b")
 
 
 def test_model_folder_of_another_kind_is_refused(toy, tmp_path):

@@ -2,7 +2,8 @@
 
     python -m espnet_local.bin.decode --expdir exp/mini_tiny --data data/mini --sets test
 
-With --shard I/N one of N jobs, with --merge N their results joined, with neither all of it at once.
+With --shard I/N one of N jobs, with --merge N their results joined, with neither all of it at once;
+--pending finds mistakes before jobs are started, and whether there is anything to do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from pathlib import Path
 
 from espnet_local.cli import log_to_stderr, run
 from espnet_local.decode.output import merge_shards
-from espnet_local.decode.plan import DecodeSpec, DecodeTask, Shard, load_decode_spec, plan_tasks
+from espnet_local.decode.plan import (
+    DecodeSpec,
+    DecodeTask,
+    Shard,
+    finished_substages,
+    load_decode_spec,
+    plan_tasks,
+)
+from espnet_local.lineage import stale_lines
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +42,12 @@ def main(arguments: list[str] | None = None) -> None:
     waiting = [task for task in tasks if not task.is_merged()]
     if skipped := len(tasks) - len(waiting):
         log.info("%d of %d decodings unchanged, skipped", skipped, len(tasks))
+    if options.merge is None and shard.count == 1:
+        for line in stale_lines(finished_substages(options.expdir)):
+            log.warning("%s", line)
+    if options.pending:
+        print("".join(f"{task.folder}\n" for task in waiting), end="")
+        return
     if options.merge is None:
         _decode([t for t in waiting if not t.is_shard_done(shard)], shard, spec, options.device)
     if options.merge is not None or shard.count == 1:
@@ -67,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--shard", default="1/1", help="I/N: decode one of N jobs' utterances")
     part.add_argument("--merge", type=int, help="N: join the N shards")
+    part.add_argument("--pending", action="store_true", help="only name what is not decoded")
     parser.add_argument("--substages", help="these only, e.g. 1,5b; default: all finished")
     parser.add_argument("--config", type=Path, default=Path("conf/decode.yaml"))
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")

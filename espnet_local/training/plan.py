@@ -5,10 +5,12 @@ No torch here: a stage whose inputs are unchanged is recognised in a blink.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from espnet_local.cli import recipe_call
 from espnet_local.config import BEST_CHECKPOINT, from_mapping, load_yaml, nearest
 from espnet_local.contexts import ContextDraws, parse_contexts
 from espnet_local.stamp import read_stamp
@@ -68,6 +70,30 @@ class Plan:
         """Names of a stage's sub-stages."""
         return [name for name in self.substages if stage_of(name) == stage]
 
+    def chosen(self, stage: int, only: str | None = None) -> list[str]:
+        """Names of a stage's sub-stages, all or those among `only`, such as `2a,3b`.
+
+        Raises:
+            ValueError: for a stage that there is not, or an unknown name.
+        """
+        names = self.of_stage(stage)
+        if not names:
+            raise ValueError(f"stage must be 1..5 and have sub-stages, got {stage}")
+        if only is None:
+            return names
+        wanted = only.split(",")
+        for name in wanted:
+            if name not in self.substages:
+                raise ValueError(f"unknown sub-stage {name!r}{nearest(name, self.substages)}")
+        return [name for name in wanted if stage_of(name) == stage]
+
+    def candidates(self, substage: str) -> list[str]:
+        """The sub-stages that must be finished before this one: one of them is the parent."""
+        wanted = self.substages[substage].parent
+        if wanted == BEST:
+            return self.of_stage(stage_of(substage) - 1)
+        return [] if wanted == PRETRAINED else [wanted]
+
 
 def stage_of(substage: str) -> int:
     """`2b` -> 2."""
@@ -114,24 +140,36 @@ class Parent:
         return self.folder / BEST_CHECKPOINT
 
 
+def check_parents(plan: Plan, substage: str, expdir: Path, coming: Container[str] = ()) -> None:
+    """Checks that a sub-stage's parents are finished, or among those trained before it.
+
+    Raises:
+        ValueError: when one is not, saying how to train it.
+    """
+    missing = [
+        name
+        for name in plan.candidates(substage)
+        if name not in coming and read_stamp(stage_dir(expdir, name)) is None
+    ]
+    if missing:
+        stage = stage_of(missing[0])
+        raise ValueError(
+            f"sub-stage {substage} starts from {' and '.join(missing)}, not trained yet in "
+            f"{expdir}; train stage {stage} first "
+            f"({recipe_call()} --stage {stage} --stop_stage {stage})"
+        )
+
+
 def find_parent(plan: Plan, substage: str, expdir: Path) -> Parent | None:
     """The parent of a sub-stage, None for `pretrained`.
 
     Raises:
         ValueError: when the parent has not been trained, saying how to train it.
     """
-    wanted = plan.substages[substage].parent
-    if wanted == PRETRAINED:
+    check_parents(plan, substage, expdir)
+    finished = {n: read_stamp(stage_dir(expdir, n)) or {} for n in plan.candidates(substage)}
+    if not finished:
         return None
-    names = plan.of_stage(stage_of(substage) - 1) if wanted == BEST else [wanted]
-    finished = {n: s for n in names if (s := read_stamp(stage_dir(expdir, n))) is not None}
-    missing = [n for n in names if n not in finished]
-    if missing:
-        stage = stage_of(missing[0])
-        raise ValueError(
-            f"sub-stage {substage} starts from {' and '.join(missing)}, not trained yet in "
-            f"{expdir}; train stage {stage} first (./run.sh --stage {stage} --stop_stage {stage})"
-        )
     name = min(finished, key=lambda n: (finished[n]["valid_wer"], finished[n]["valid_loss"]))
     folder = stage_dir(expdir, name)
     if not (folder / BEST_CHECKPOINT).exists():

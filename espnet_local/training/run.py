@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import inspect
 import logging
 import pickle
 import shutil
@@ -13,21 +11,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 
 from espnet_local.audio import AudioReader
 from espnet_local.cli import LOG_FORMAT
-from espnet_local.config import BEST_CHECKPOINT, from_mapping, nearest, to_mapping
+from espnet_local.config import BEST_CHECKPOINT, from_mapping, to_mapping
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.encoder.streaming import StreamingEncoder
 from espnet_local.files import atomic_open, read_table, write_table, write_text
 from espnet_local.stamp import write_stamp
 from espnet_local.tokens import Tokenizer
+from espnet_local.training.espnet_check import write_config
 from espnet_local.training.initial import pretrained_init_params
 from espnet_local.training.setup import AUDIO_TYPE, Setup
 from espnet_local.training.warm_start import learn_ctc, learn_log_mel, save_warm_start
-from espnet_local.transducer.predictor import PredictorSpec
-from espnet_local.transducer.spec import TransducerSpec
 
 log = logging.getLogger(__name__)
 
@@ -57,21 +53,21 @@ def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
     # ESPnet takes ten seconds and more; plotting and checking never come here.
     from espnet_local.task import ReportingTrainer, XlsrTransducerTask
 
-    parser = XlsrTransducerTask.get_parser()
-    _check_keys(setup.espnet, parser)
+    named = _named_weights(setup)
     fingerprint = setup.fingerprint()
     _prepare_folder(setup.folder, fingerprint)
     log_file = logging.FileHandler(setup.folder / "train.log")
     log_file.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger().addHandler(log_file)
     try:
-        config = _complete_config(setup, report)
-        path = setup.folder / "espnet.yaml"
-        write_text(path, yaml.safe_dump(config, sort_keys=False))
+        config = _complete_config(setup)
+        config["init_param"] = _warm_start(setup, report) if named is None else named
+        path = write_config(setup, config)
         ReportingTrainer.report = staticmethod(report)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # ESPnet's use of torch.cuda.amp
-            XlsrTransducerTask.main(args=parser.parse_args(["--config", str(path)]))
+            parser = XlsrTransducerTask.get_parser()
+            XlsrTransducerTask.main(args=parser.parse_args(["--config", path]))
         result = _best_epoch(setup.folder)
     finally:
         logging.getLogger().removeHandler(log_file)
@@ -81,6 +77,7 @@ def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
         fingerprint,
         substage=setup.substage,
         parent=setup.parent.name if setup.parent else "pretrained",
+        parent_fingerprint=setup.parent.fingerprint if setup.parent else None,
         contexts=to_mapping(_encoder_spec(setup).contexts),
         best_epoch=result.epoch,
         valid_loss=result.loss,
@@ -135,7 +132,7 @@ def _encoder_spec(setup: Setup) -> EncoderSpec:
     return from_mapping(EncoderSpec, setup.espnet["encoder_conf"], "encoder_conf")
 
 
-def _complete_config(setup: Setup, report: Callable[[str], None]) -> dict[str, Any]:
+def _complete_config(setup: Setup) -> dict[str, Any]:
     """ESPnet's config with the files of this run."""
     options, folder, encoder = setup.options, setup.folder, _encoder_spec(setup)
     # The folder is complete in itself: decoding and sharing need nothing beside it.
@@ -147,10 +144,10 @@ def _complete_config(setup: Setup, report: Callable[[str], None]) -> dict[str, A
         multiprocessing_distributed=options.ngpu > 1,
         resume=True,
         token_type="bpe",
-        bpemodel=str(folder / "bpe.model"),
+        # ESPnet's own inference finds it from any working directory; ours looks beside the config.
+        bpemodel=str((folder / "bpe.model").absolute()),
         token_list=str(options.tokens / "tokens.txt"),
         best_model_criterion=[["valid", "wer", "min"]],
-        init_param=_init_params(setup, report),
         # Weights of a held transformer or a dropped layer get no gradient in a batch.
         unused_parameters=encoder.thaw_after_batches > 0 or encoder.layer_drop > 0,
     )
@@ -168,22 +165,31 @@ def _complete_config(setup: Setup, report: Callable[[str], None]) -> dict[str, A
     return config
 
 
-def _init_params(setup: Setup, report: Callable[[str], None]) -> list[str]:
-    """ESPnet's `init_param`: the weights that the sub-stage begins with."""
+def _named_weights(setup: Setup) -> list[str] | None:
+    """ESPnet's `init_param` for weights that lie in a file, None where there are none.
+
+    Raises:
+        ValueError: when a checkpoint that was named is none of ours.
+    """
     if setup.parent is not None:
         # All weights; the count of batches begins anew with the draws of this sub-stage.
         return [f"{setup.parent.checkpoint}:::encoder.train_batches"]
     if setup.options.pretrained is not None:
         return pretrained_init_params(setup.options.pretrained, setup.options.tokens)
+    return None
+
+
+def _warm_start(setup: Setup, report: Callable[[str], None]) -> list[str]:
+    """ESPnet's `init_param` for random weights: none, or those of the warm start."""
     if setup.recipe.warm_start.steps == 0:
         return []
     path = setup.folder / "warm_start.pth"
     if not path.exists():
-        _warm_start(setup, path, report)
+        _make_warm_start(setup, path, report)
     return [f"{path}:::encoder.train_batches"]
 
 
-def _warm_start(setup: Setup, path: Path, report: Callable[[str], None]) -> None:
+def _make_warm_start(setup: Setup, path: Path, report: Callable[[str], None]) -> None:
     spec, options = setup.recipe.warm_start, setup.options
     train = options.data / "train"
     audio = AudioReader(train / "wav.scp")
@@ -205,31 +211,6 @@ def _warm_start(setup: Setup, path: Path, report: Callable[[str], None]) -> None
         report,
     )
     save_warm_start(encoder, output, path)
-
-
-def _check_keys(config: dict[str, Any], parser: argparse.ArgumentParser) -> None:
-    """Finds keys that neither ESPnet nor we nor the optimiser knows, before anything is written.
-
-    Raises:
-        ValueError: naming the key and the nearest known one.
-    """
-    from espnet2.tasks.abs_task import optim_classes
-
-    known = {action.dest for action in parser._actions}
-    for key in config:
-        if key not in known:
-            raise ValueError(f"config: unknown key {key!r}{nearest(key, known)}")
-    optimiser = optim_classes.get(config.get("optim"))
-    if optimiser is None:
-        raise ValueError(
-            f"config: optim must be one of {', '.join(optim_classes)}, got {config.get('optim')!r}"
-        )
-    from_mapping(PredictorSpec, config.get("decoder_conf"), "decoder_conf")
-    from_mapping(TransducerSpec, config.get("model_conf"), "model_conf")
-    options = set(inspect.signature(optimiser).parameters) - {"params"}
-    for key in config["optim_conf"]:
-        if key not in options:
-            raise ValueError(f"optim_conf: unknown key {key!r}{nearest(key, options)}")
 
 
 def _best_epoch(folder: Path) -> Result:

@@ -9,13 +9,21 @@ import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from espnet_local.config import from_mapping, load_yaml, to_mapping
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.files import fingerprint
 from espnet_local.stamp import read_stamp
-from espnet_local.training.plan import PRETRAINED, Parent, Plan, merge, stage_dir, stage_of
+from espnet_local.training.plan import (
+    PRETRAINED,
+    Parent,
+    Plan,
+    load_plan,
+    merge,
+    stage_dir,
+    stage_of,
+)
 from espnet_local.training.spec import RecipeSpec, WarmStartSpec
 
 AUDIO_TYPE = "scaled_audio"  # our data type in ESPnet, see espnet_local.task
@@ -97,7 +105,7 @@ def load_size(path: Path, overrides: Path | None = None) -> tuple[dict[str, Any]
     """Reads a size's config, and over it a corpus's own: ESPnet's part and ours.
 
     Raises:
-        ValueError: for a misspelt key of ours; ESPnet's keys are checked when it is loaded.
+        ValueError: for a misspelt key of ours; ESPnet's are the matter of `espnet_check`.
     """
     config = load_yaml(path)
     if overrides is not None:
@@ -107,9 +115,48 @@ def load_size(path: Path, overrides: Path | None = None) -> tuple[dict[str, Any]
         _check_numbers(config)
         from_mapping(EncoderSpec, config["encoder_conf"], "encoder_conf")
     except ValueError as error:
-        files = str(path) if overrides is None else f"{path} with {overrides}"
-        raise ValueError(f"{files}: {error}") from None
+        raise ValueError(f"{_names(path, overrides)}: {error}") from None
     return config, recipe
+
+
+class Configs(NamedTuple):
+    """The config files of a call."""
+
+    plan: Plan
+    size: dict[str, Any]  # ESPnet's part
+    recipe: RecipeSpec
+    size_files: str  # for messages
+
+
+def load_configs(conf: Path, size: str, corpus: str, plan: Path) -> Configs:
+    """Reads the plan and a size, with what a corpus changes in them.
+
+    Args:
+        conf: folder of the sizes.
+        size: one of them.
+        corpus: whose folder in egs/ may hold changes.
+        plan: the plan's file.
+
+    Raises:
+        ValueError: for a mistake in one, naming the file.
+    """
+    own = Path("egs/xlsr_transducer") / corpus / "conf"
+    size_path, overrides = conf / f"{size}.yaml", _if_there(own / f"{size}.yaml")
+    size_config, recipe = load_size(size_path, overrides)
+    return Configs(
+        plan=load_plan(plan, _if_there(own / "stages.yaml")),
+        size=size_config,
+        recipe=recipe,
+        size_files=_names(size_path, overrides),
+    )
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _names(path: Path, overrides: Path | None) -> str:
+    return str(path) if overrides is None else f"{path} with {overrides}"
 
 
 def _check_numbers(config: dict[str, Any]) -> None:
@@ -119,11 +166,18 @@ def _check_numbers(config: dict[str, Any]) -> None:
             raise ValueError(f"missing key {key!r}")
     for key in ("num_iters_per_epoch", "accum_grad"):
         value = config.get(key, 1)
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{key} must be an integer >= 1, got {value!r}")
     optimiser = config["optim_conf"]
-    lr = optimiser.get("lr") if isinstance(optimiser, dict) else None
-    if not isinstance(lr, (int, float)) or lr <= 0:
+    if not isinstance(optimiser, dict):
+        raise ValueError(f"optim_conf must be a mapping, got {optimiser!r}")
+    lr = optimiser.get("lr")
+    if "lr" not in optimiser:
+        raise ValueError(
+            "optim_conf.lr must be a number > 0 such as 2.0e-3, got none; "
+            f"optim_conf has {', '.join(map(str, optimiser)) or 'nothing'}"
+        )
+    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or lr <= 0:
         # YAML takes 2e-3 for a string: it wants 2.0e-3.
         raise ValueError(f"optim_conf.lr must be a number > 0 such as 2.0e-3, got {lr!r}")
 
