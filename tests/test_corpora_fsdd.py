@@ -161,7 +161,7 @@ def test_a_held_out_speaker_needs_two_others(folder):
 
 
 def test_a_folder_without_recordings_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="recordings"):
+    with pytest.raises(FileNotFoundError, match="fsdd_dir has no such folder.*recordings"):
         FsddCorpus(folder=tmp_path)
     (tmp_path / "recordings").mkdir()
     with pytest.raises(ValueError, match="recordings holds no <digit>_<speaker>_<index>.wav file"):
@@ -173,3 +173,21 @@ def test_a_changed_recording_changes_the_identity(folder):
     assert before == FsddCorpus(folder=folder).identity()
     soundfile.write(folder / "recordings/0_ann_10.wav", np.zeros(900), 8000)
     assert before != FsddCorpus(folder=folder).identity()
+
+
+def test_folder_and_split_are_checked_without_writing(folder, tmp_path):
+    call = ["--corpus", "fsdd", "--output", str(tmp_path / "data"), "--check", "--fsdd_dir"]
+    main([*call, str(folder)])
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        main([*call, "/nonexist"])
+    with pytest.raises(ValueError, match="got 'an', did you mean 'ann'"):
+        main([*call, str(folder), "--fsdd_split", "speaker:an"])
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_named_like_a_recording_is_listed_in_plain_words(folder):
+    (folder / "recordings/9_ann_12.wav").mkdir()
+    excluded = parts(FsddCorpus(folder=folder, debug=True), "train")[1]
+    assert [item.reason for item in excluded] == [
+        f"Is a directory: {folder}/recordings/9_ann_12.wav"
+    ]

@@ -207,3 +207,65 @@ def test_changed_audio_changes_the_identity(source):
     assert before == KaldiCorpus(folder=folder).identity()
     source.wav("s1-good", sine(0.6, 16_000))
     assert before != KaldiCorpus(folder=folder).identity()
+
+
+def test_two_folders_of_one_name_do_not_overwrite_each_other(source, tmp_path):
+    first = source.write()
+    other = Source(tmp_path / "elsewhere" / first.name)
+    other.tables = source.tables
+    out = tmp_path / "out"
+    main(["--corpus", f"kaldi:{first}", "--output", str(out)])
+    made = (out / ".done.json").read_text()
+    for more in ([], ["--check"]):
+        with pytest.raises(ValueError, match="out holds the corpus") as caught:
+            main(["--corpus", f"kaldi:{other.write()}", "--output", str(out), *more])
+        for word in (f"'kaldi:{first}', not 'kaldi:{other.folder}'", "ln -s", f"move {out} away"):
+            assert word in str(caught.value)
+    assert (out / ".done.json").read_text() == made
+
+
+def test_the_same_folder_under_another_spelling_is_the_same(source, tmp_path, monkeypatch):
+    folder = source.write()
+    monkeypatch.chdir(tmp_path)
+    main(["--corpus", f"kaldi:{folder}", "--output", "out"])
+    main(["--corpus", "kaldi:../" + f"{tmp_path.name}/{folder.name}/", "--output", "out"])
+
+
+def test_a_folder_that_does_not_tell_its_source_is_believed(source, tmp_path):
+    out = tmp_path / "out"
+    main(["--corpus", f"kaldi:{source.write()}", "--output", str(out)])
+    (out / ".corpus.json").write_text('{"corpus": "kaldi"}')
+    main(["--corpus", f"kaldi:{source.folder}", "--output", str(out), "--check"])
+
+
+def test_wrong_paths_everywhere_are_said_first_with_their_number(source, tmp_path):
+    """Three exclusions of the tables come first, and were all that was told."""
+    source.wav("s1-good", sine(0.5, 16_000)).unlink()
+    for number in range(7):
+        name = f"s2-{number}"
+        source.tables["wav.scp"][name] = f"/wrong path/{name} a.wav"
+        source.utterance(name)
+    for name in ("a", "b", "c"):
+        source.tables["text"][name] = "unheard"
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="out train: no utterance is left of 11") as caught:
+        main(["--corpus", f"kaldi:{source.write()}", "--output", str(out)])
+    message = str(caught.value)
+    shown, listed = message.split("(", 1)[1].rsplit("); see ", 1)
+    first, second = shown.split("; ")
+    assert first.endswith(".wav, 8 times")
+    assert "no such file" in first
+    assert second.endswith(": transcript without audio, 3 times")
+    with open(listed) as stream:
+        assert len(stream.readlines()) == 12
+
+
+def test_a_folder_in_the_place_of_audio_is_said_in_plain_words(source, tmp_path):
+    source.tables["wav.scp"]["s1-folder"] = tmp_path
+    source.utterance("s1-folder")
+    assert excluded(prepare(source)) == {"s1-folder": f"a folder, not a file: {tmp_path}"}
+
+
+def test_checking_alone_writes_nothing(source, tmp_path):
+    main(["--corpus", f"kaldi:{source.write()}", "--output", str(tmp_path / "out"), "--check"])
+    assert not (tmp_path / "out").exists()

@@ -49,6 +49,7 @@ def test_debug_run_reaches_the_table_then_skips_then_redoes_what_changed(
     assert len(errors) == 1
     assert "2a starts from 1, not trained yet" in errors[0]
     assert run.models() == {}
+    assert list(tmp_path.iterdir()) == []  # it is said before data is made
 
     first = run()
     assert first.returncode == 0, first.stderr[-4000:]
@@ -69,8 +70,10 @@ def test_debug_run_reaches_the_table_then_skips_then_redoes_what_changed(
     assert all(line in results for line in lines)
     assert sum(line.startswith("| 5b ") for line in table) >= 4
 
+    logs = {path: path.read_bytes() for path in (run.exp / "log").iterdir()}
     made = run.models()
     second = run()
+    assert {path: path.read_bytes() for path in logs} == logs
     assert second.returncode == 0, second.stderr[-4000:]
     assert run.models() == made
     assert [line for line in second.stdout.splitlines() if line.startswith("|")] == lines
@@ -80,6 +83,10 @@ def test_debug_run_reaches_the_table_then_skips_then_redoes_what_changed(
     assert changed.returncode == 0, changed.stderr[-4000:]
     redone = [name for name, time_ns in run.models().items() if time_ns != made[name]]
     assert redone == ["1"]
+    mixed = run("--seed", "2", "--stage", "6")
+    warned = [line for line in mixed.stderr.splitlines() if "descends from a sub-stage 1" in line]
+    assert len(warned) == 4
+    assert "--seed 2 --stage 2" in warned[0]
 
 
 def test_a_killed_stage_is_resumed_and_not_taken_for_finished(tmp_path: Path, shell: Shell) -> None:

@@ -248,3 +248,19 @@ def test_bad_tables_are_errors_that_name_them(data, name, text, message):
 def test_sets_of_one_name_would_overwrite_each_other(data):
     with pytest.raises(ValueError, match="sets must have different names, got train, train"):
         main(command(data, sets=("train", "train")))
+
+
+@pytest.mark.parametrize(("kind", "size", "said"), [("bpe", 99_999, True), ("bpe", 80, False)])
+def test_fewer_tokens_than_asked_for_are_said(data, capsys, kind, size, said):
+    main(command(data, "--type", kind, "--vocab_size", str(size)))
+    got = len(read_token_list(data / "tokens/tokens.txt"))
+    shown = capsys.readouterr().err
+    assert (f"WARNING {data}/tokens: asked for {size} tokens, got {got}" in shown) == said
+
+
+def test_characters_are_not_remade_for_another_vocabulary_size(data, capsys):
+    main(command(data, "--type", "char", "--vocab_size", "20"))
+    main(command(data, "--type", "char", "--vocab_size", "9000"))
+    shown = capsys.readouterr().err
+    assert "unchanged, skipped" in shown
+    assert "WARNING" not in shown

@@ -210,11 +210,11 @@ def write_set(
 def _commonest(excluded: list[Exclusion]) -> str:
     """The reasons with how often each occurs, commonest first: `u1: no such file a.wav, 9 times`.
 
-    Words with a digit, a slash or a dot (names, lengths) tell utterances apart, not reasons.
+    Paths and words with a digit or a dot (names, lengths) tell utterances apart, not reasons.
     """
     alike: dict[str, list[Exclusion]] = defaultdict(list)
     for item in excluded:
-        alike[re.sub(r"\S*[\d/.]\S*", "", item.reason)].append(item)
+        alike[re.sub(r"\S*/[^:]*|\S*[\d.]\S*", "", item.reason)].append(item)
     groups = sorted(alike.values(), key=len, reverse=True)
     shown = [
         f"{group[0].id}: {group[0].reason}, {len(group)} time{'s' * (len(group) > 1)}"
