@@ -147,7 +147,7 @@ def test_waveform_is_normalised_by_the_past_alone():
 
 
 def test_normalised_waveform_tends_to_zero_mean_and_unit_variance():
-    samples = 0.3 * noise(1, 160_000) + 0.05
+    samples = 0.5 * noise(1, 160_000) + 0.05
     end = normalise_waveform(samples).samples[:, -16_000:]
     assert abs(end.mean()) < 0.15
     assert abs(end.var() - 1) < 0.2
@@ -157,11 +157,49 @@ def test_digital_silence_stays_finite():
     assert normalise_waveform(torch.zeros(1, 64_000)).samples.abs().max() == 0
 
 
+def test_normalisation_follows_a_change_of_level_within_seconds():
+    loud, quiet = 2.0 * noise(1, 20 * 16_000), 0.4 * noise(1, 16 * 16_000, seed=1)
+    normal = normalise_waveform(torch.cat([loud, quiet], dim=1)).samples
+    assert normal[:, 20 * 16_000 :][:, :3_200].std() < 0.3
+    assert abs(normal[:, -32_000:].std() - 1) < 0.2
+
+
+def test_a_long_silence_raises_the_gain_by_no_more_than_the_prior_lets_it():
+    silence = torch.zeros(1, 600 * 16_000)
+    speech = 0.5 * noise(1, 32_000)  # of the prior's level
+    onset = normalise_waveform(torch.cat([silence, speech], dim=1)).samples[0, -32_000:]
+    assert 2.0 < onset[:320].std() < 3.0
+    assert onset[-3_200:].std() < 1.5
+
+
+def test_a_steady_offset_is_taken_away_and_does_not_count_as_loudness():
+    normal = normalise_waveform(0.5 + 0.5 * noise(1, 20 * 16_000)).samples[:, -16_000:]
+    assert abs(normal.mean()) < 0.05
+    assert abs(normal.std() - 1) < 0.1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 900), st.lists(st.integers(1, 400), max_size=4))
+def test_normalising_piece_by_piece_is_normalising_all_at_once(first, more):
+    samples = noise(2, 320 * (first + sum(more)))
+    pieces, statistics, at = [], None, 0
+    for blocks in (first, *more):
+        piece, statistics = normalise_waveform(samples[:, at : at + 320 * blocks], statistics)
+        pieces.append(piece)
+        at += 320 * blocks
+    expected = normalise_waveform(samples)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), expected.samples, atol=1e-6, rtol=0)
+    for found, total in zip(statistics, expected.statistics):
+        torch.testing.assert_close(found, total, atol=1e-9, rtol=1e-12)
+
+
 def test_hours_of_audio_lose_no_digits():
     hour = 3_600 * 16_000
     samples = 0.05 * torch.ones(1, hour)
     samples[:, ::2] *= -1
-    assert (normalise_waveform(samples).samples[0, -320:].abs() - 1).abs().max() < 1e-5
+    found, after = (normalise_waveform(samples[:, n:]).samples[0, -320:] for n in (0, hour - 10**7))
+    assert (found.abs() - 1).abs().max() < 1e-5
+    torch.testing.assert_close(found, after, atol=1e-6, rtol=0)
 
 
 def test_training_draws_a_context_for_each_batch_and_counts_them():

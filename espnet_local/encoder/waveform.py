@@ -2,12 +2,15 @@
 
 XLSR was trained on waveforms normalised to zero mean and unit variance over the utterance, which a
 stream cannot know. Here each 20 ms block is normalised with the mean and variance of the blocks
-before it, on a fixed grid, with a prior that stands in for the past at the start. Training and
-streaming so see the same numbers. B batch, N samples, G blocks of the grid.
+before it, on a fixed grid, so that training and streaming see the same numbers. The past fades with
+a time constant of some seconds: over hours, speakers and levels change. A prior that does not fade
+stands in for the past at the start, and bounds the gain after a silence. B batch, N samples,
+G blocks of the grid.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -16,17 +19,19 @@ from torch import Tensor
 
 from espnet_local.config import HOP_SAMPLES
 
+MEMORY_BLOCKS = 150  # a block counts 1/e as much 3 s later
 PRIOR_BLOCKS = 25  # the prior weighs as much as half a second of audio
 PRIOR_VARIANCE = 0.05**2  # of speech at an ordinary level, for samples in [-1, 1]
-VARIANCE_FLOOR = 1e-7  # -70 dB: digital silence stays silence
+_DECAY = math.exp(-1 / MEMORY_BLOCKS)  # a block
+_FULL_WEIGHT = _DECAY / (1 - _DECAY)  # of an endless past
 
 
 class WaveformStatistics(NamedTuple):
-    """What is known of a stream's past: sums over whole blocks. Batch on axis 0."""
+    """What is known of a stream's past, faded sums over whole blocks. (B,) float64 each."""
 
-    blocks: Tensor  # (B,) int64
-    sums: Tensor  # (B,) float64: hours of audio lose no digits
-    squares: Tensor  # (B,) float64
+    weight: Tensor  # blocks
+    sums: Tensor  # of each block's mean
+    squares: Tensor  # of each block's mean square
 
 
 class NormalisedWaveform(NamedTuple):
@@ -39,7 +44,7 @@ class NormalisedWaveform(NamedTuple):
 def initial_statistics(batch: int, device: torch.device | str) -> WaveformStatistics:
     """The statistics before the first sample."""
     zeros = torch.zeros(batch, dtype=torch.float64, device=device)
-    return WaveformStatistics(zeros.long(), zeros, zeros)
+    return WaveformStatistics(zeros, zeros, zeros)
 
 
 def normalise_waveform(
@@ -59,21 +64,32 @@ def normalise_waveform(
     whole = count // HOP_SAMPLES
     blocks = F.pad(samples, (0, -count % HOP_SAMPLES)).view(batch, -1, HOP_SAMPLES)  # (B, G, 320)
     wide = blocks.double()
-    sums = _running(before.sums, wide.sum(-1))  # (B, G + 1)
-    squares = _running(before.squares, wide.square().sum(-1))
-    past = torch.arange(blocks.shape[1], device=samples.device) + before.blocks[:, None]
-    weight = (past + PRIOR_BLOCKS).double() * HOP_SAMPLES  # (B, G) samples
-    mean = sums[:, :-1] / weight
-    prior = PRIOR_BLOCKS * HOP_SAMPLES * PRIOR_VARIANCE
-    variance = (squares[:, :-1] + prior) / weight - mean.square()
-    scale = variance.clamp_min(VARIANCE_FLOOR).rsqrt()
-    normal = (blocks - mean[..., None].to(samples.dtype)) * scale[..., None].to(samples.dtype)
+    weight = _faded_sums(before.weight, torch.ones_like(wide[..., 0]))  # (B, G + 1)
+    sums = _faded_sums(before.sums, wide.mean(-1))
+    squares = _faded_sums(before.squares, wide.square().mean(-1))
+    # The prior of the mean, zero, fades as the past fills up; that of the variance stays.
+    mean = sums / (weight + PRIOR_BLOCKS * (1 - weight / _FULL_WEIGHT))
+    spread = squares - sums.square() / weight.clamp_min(1e-9)
+    variance = (spread + PRIOR_BLOCKS * PRIOR_VARIANCE) / (weight + PRIOR_BLOCKS)
+    scale = variance.rsqrt()
+    mean, scale = (value[:, :-1, None].to(samples.dtype) for value in (mean, scale))
+    normal = (blocks - mean) * scale
     return NormalisedWaveform(
         normal.view(batch, -1)[:, :count],  # (B, G, 320) -> (B, N)
-        WaveformStatistics(before.blocks + whole, sums[:, whole], squares[:, whole]),
+        WaveformStatistics(weight[:, whole], sums[:, whole], squares[:, whole]),
     )
 
 
-def _running(start: Tensor, values: Tensor) -> Tensor:
-    """Sums up to and without each value, and the total: (B,), (B, G) -> (B, G + 1)."""
-    return torch.cat([start[:, None], values], dim=1).cumsum(1)
+def _faded_sums(start: Tensor, values: Tensor) -> Tensor:
+    """s[0] = start, s[g + 1] = decay (s[g] + values[g]): (B,), (B, G) -> (B, G + 1).
+
+    In pieces of a time constant: within one, a cumulative sum of values that are blown up by the
+    fading still to come; over all at once that would overflow.
+    """
+    powers = _DECAY ** torch.arange(MEMORY_BLOCKS + 1, dtype=values.dtype, device=values.device)
+    sums = [start[:, None]]
+    for piece in values.split(MEMORY_BLOCKS, dim=1):
+        fading = powers[1 : piece.shape[1] + 1]
+        grown = (piece / powers[: piece.shape[1]]).cumsum(1)
+        sums.append((sums[-1][:, -1:] + grown) * fading)
+    return torch.cat(sums, dim=1)
