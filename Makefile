@@ -1,7 +1,7 @@
 # What a developer types. The environment is made by path.sh on first use.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help test quick-test lint demo requirements clean
+.PHONY: help test quick-test lint bench demo requirements clean
 
 env := source ./path.sh
 dev := $(env) && local/setup_env.sh requirements-dev.txt
@@ -18,6 +18,9 @@ quick-test:  ## the tests that take seconds
 
 lint:  ## ruff, mypy on espnet_local, shellcheck
 	@$(dev) && ruff check . && ruff format --check . && python -m mypy && shellcheck -x $(shell_files)
+
+bench:  ## what streaming costs, against the ways to do without; some two minutes
+	@$(env) && python -m benchmarks.streaming
 
 demo:  ## from nothing to a WER table
 	@./run.sh

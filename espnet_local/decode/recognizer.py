@@ -124,7 +124,7 @@ class Recognizer:
         """Whether a chunk of the stream can be decoded, or its end."""
         if stream.decoded:
             return False
-        return stream.input_is_finished or stream.waiting_samples() >= self._missing(stream)
+        return stream.input_is_finished or stream.waiting_samples >= self._missing(stream)
 
     def decode_streams(self, streams: Sequence[Stream]) -> None:
         """Decodes one chunk of each stream, all in one batch.
@@ -144,7 +144,7 @@ class Recognizer:
             return
         pieces = [stream.peek(self._missing(stream)) for stream in streams]
         last = [
-            stream.input_is_finished and len(piece) == stream.waiting_samples()
+            stream.input_is_finished and len(piece) == stream.waiting_samples
             for stream, piece in zip(streams, pieces)
         ]
         encoded = self._encoder.step(

@@ -5,6 +5,7 @@ N samples.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,9 +53,11 @@ class Stream:
         self.frames_seen = 0
         self.decoded = False  # to the end of the input
         self._resampler: Resampler | None = None
-        self._inbox: list[np.ndarray] = []
+        self._inbox: deque[np.ndarray] = deque()
+        self._waiting = 0  # samples in it
         self._finished = False
-        self._settled = Labels()  # from the segment's start on
+        # (label, frame, log-probability) from the segment's start on
+        self._settled: list[tuple[int, int, float]] = []
         self._surplus = 0  # labels of the search still to come that a closed segment has had
         self._segment = 0
         self._start_frame = 0
@@ -76,13 +79,13 @@ class Stream:
         if resampler.rate != sample_rate:
             raise ValueError(f"sample_rate must stay {resampler.rate} Hz, got {sample_rate}")
         ready, self._resampler = resampler.push(checked)
-        self._inbox.append(ready)
+        self._put(ready)
 
     def input_finished(self) -> None:
         """Declares that no more samples come; what is left can then be decoded."""
         if not self._finished and self._resampler is not None:
             rest, self._resampler = self._resampler.push(np.zeros(0, np.float32), last=True)
-            self._inbox.append(rest)
+            self._put(rest)
         self._finished = True
 
     @property
@@ -90,26 +93,36 @@ class Stream:
         """Whether `input_finished` was called."""
         return self._finished
 
+    @property
     def waiting_samples(self) -> int:
         """Samples at 16 kHz that no step of the encoder was given yet."""
-        return sum(map(len, self._inbox))
+        return self._waiting
 
     def peek(self, count: int) -> Tensor:
         """The next samples, `count` at most, left where they are. (N,)"""
-        if len(self._inbox) != 1:
-            joined = np.concatenate([np.zeros(0, np.float32), *self._inbox])
-            self._inbox = [joined]
-        return torch.from_numpy(self._inbox[0][:count])
+        parts = [np.zeros(0, np.float32)]
+        for packet in self._inbox:
+            if count <= 0:
+                break
+            parts.append(packet[:count])
+            count -= len(packet)
+        return torch.from_numpy(np.concatenate(parts))
 
     def drop(self, count: int) -> None:
         """Removes the next `count` samples."""
-        self._inbox = [self._inbox[0][count:]]
+        self._waiting -= count
+        while count:
+            packet = self._inbox.popleft()
+            if len(packet) > count:
+                self._inbox.appendleft(packet[count:])
+            count -= min(count, len(packet))
 
     def extend(self, labels: Labels, pending: Pending, frames: int) -> None:
         """Takes in what a step found: certain labels, the rest, and the number of its frames."""
         skipped = min(self._surplus, len(labels))
         self._surplus -= skipped
-        self._settled = self._settled + labels.part(skipped)
+        rest = labels.part(skipped)
+        self._settled.extend(zip(rest.tokens, rest.timestamps, rest.token_logprobs))
         self.pending = pending
         self.frames_seen += frames
 
@@ -125,7 +138,7 @@ class Stream:
         """Begins a new segment at the endpoint, or else behind the labels that are stable."""
         end = self.endpoint or Endpoint(labels=self._stable(), frame=self.frames_seen)
         settled = len(self._settled)
-        self._settled = self._settled.part(end.labels)
+        del self._settled[: end.labels]
         self._surplus += max(0, end.labels - settled)
         self._start_frame = end.frame
         self._segment += 1
@@ -151,7 +164,12 @@ class Stream:
 
     def labels(self) -> Labels:
         """The labels found in the current segment."""
-        return self._settled + self.pending.labels.part(self._surplus)
+        settled = Labels(*zip(*self._settled)) if self._settled else Labels()
+        return settled + self.pending.labels.part(self._surplus)
+
+    def _put(self, samples: np.ndarray) -> None:
+        self._inbox.append(samples)
+        self._waiting += len(samples)
 
     def _stable(self) -> int:
         if self.decoded:
