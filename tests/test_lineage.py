@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from espnet_local.bin import decode
 from espnet_local.decode.plan import finished_substages
+from espnet_local.files import write_text
 from espnet_local.lineage import stale_lines
 from espnet_local.stamp import clear_stamp, write_stamp
 
@@ -49,3 +51,24 @@ def test_stamps_that_do_not_tell_are_left_alone(expdir: Path) -> None:
     write_stamp(expdir / "stage2a", "two", parent="1")
     write_stamp(expdir / "stage1", "another", parent="pretrained")
     assert lines(expdir) == []
+
+
+def test_decoding_warns_names_what_is_not_decoded_and_decodes_nothing(
+    expdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contexts = {"chunk_frames": [16], "left_chunks": [None], "sink_frames": [0]}
+    write_stamp(
+        expdir / "stage2a", "two", parent="1", parent_fingerprint="older", contexts=contexts
+    )
+    write_text(expdir / "stage2a/valid.wer.best.pth", "weights")
+    for name in ("wav.scp", "text"):
+        write_text(tmp_path / "data/test" / name, "u1 x\n")
+    decode.main(
+        ["--expdir", str(expdir), "--data", str(tmp_path / "data"), "--sets", "test"]
+        + ["--substages", "2a", "--pending"]
+    )
+    shown = capsys.readouterr()
+    assert "WARNING sub-stage 2a descends from a sub-stage 1 (fingerprint older)" in shown.err
+    folders = shown.out.splitlines()
+    assert f"{expdir}/stage2a/decode_full_greedy/test" in folders
+    assert not any(Path(folder).exists() for folder in folders)

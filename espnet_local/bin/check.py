@@ -29,6 +29,7 @@ REQUIRED = (
     "numpy",
     "pyyaml",
     "rich",
+    "safetensors",
     "sentencepiece",
     "soundfile",
     "soxr",
