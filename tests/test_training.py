@@ -8,79 +8,23 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from toy_corpus import make_toy, tone_utterance, train
 
-from espnet_local.bin import train as train_cli
-from espnet_local.config import SAMPLE_RATE, ContextSpec
+from espnet_local.config import ContextSpec
 from espnet_local.decode.greedy import greedy_search
 from espnet_local.decode.model import load_model
 from espnet_local.stamp import read_stamp
 from espnet_local.training.plan import BEST_CHECKPOINT
-from local.corpora.utterance import Utterance
-from local.corpora.writer import write_set
-from local.tokens import main as make_tokens
 
-ROOT = Path(__file__).parent.parent
-WORDS = {"low": 220.0, "mid": 440.0, "high": 880.0}
-PLAN = {
-    "substages": {
-        "1": {"parent": "pretrained", "epochs": 2},
-        # A learning rate of nothing: the child must end where it began.
-        "2a": {
-            "parent": "1",
-            "encoder_params": {"chunk_frames": 16},
-            "epochs": 1,
-            "lr_scale": 1e-30,
-        },
-        "2b": {"parent": "1", "encoder_params": {"chunk_frames": 32}, "epochs": 1},
-        "4": {"parent": "2b", "encoder_params": {"chunk_frames": [8, 16]}, "epochs": 1},
-    }
-}
 """The order of the tests in this file is that of the stages; the corpus is made once."""
-
-
-def tone_utterance(number: int) -> Utterance:
-    generator = np.random.default_rng(number)
-    words = generator.choice(list(WORDS), generator.integers(2, 5))
-    time = np.arange(int(0.3 * SAMPLE_RATE)) / SAMPLE_RATE
-    samples = np.concatenate([0.3 * np.sin(2 * np.pi * WORDS[word] * time) for word in words])
-    noisy = samples + 0.01 * generator.standard_normal(len(samples))
-    return Utterance(
-        id=f"spk-{number:03d}",
-        speaker="spk",
-        samples=noisy.astype(np.float32),
-        text=" ".join(words),
-    )
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory) -> Path:
     """A folder with data, tokens, configs and nothing trained yet."""
     root = tmp_path_factory.mktemp("toy")
-    for name, numbers in (("train", range(40)), ("dev", range(40, 48)), ("test", range(48, 54))):
-        folder = root / "data" / name
-        utterances = [tone_utterance(n) for n in numbers]
-        write_set(
-            folder, folder, utterances, audio_format="flac.ark", name=name, total=len(utterances)
-        )
-    make_tokens(
-        ["--text", f"{root}/data/train/text", "--type", "char", "--vocab_size", "20",
-         "--output", f"{root}/tokens", "--sets", f"{root}/data/train", f"{root}/data/dev"]
-    )  # fmt: skip
-    size = yaml.safe_load((ROOT / "conf/tiny.yaml").read_text())
-    size.update(num_iters_per_epoch=3, use_tensorboard=False, use_matplotlib=False)
-    size["recipe"]["warm_start"].update(log_mel_steps=2, ctc_steps=2)
-    (root / "tiny.yaml").write_text(yaml.safe_dump(size))
-    (root / "stages.yaml").write_text(yaml.safe_dump(PLAN))
+    make_toy(root)
     return root
-
-
-def train(root: Path, monkeypatch, *extra: str) -> None:
-    options = {"data": "data", "tokens": "tokens", "expdir": "exp", "plan": "stages.yaml"}
-    paths = [part for name, path in options.items() for part in (f"--{name}", f"{root}/{path}")]
-    monkeypatch.setattr(
-        "sys.argv", ["train", *paths, "--conf", str(root), "--corpus", "toy", *extra]
-    )
-    train_cli.main()
 
 
 def weights(folder: Path, checkpoint: str = BEST_CHECKPOINT) -> dict[str, torch.Tensor]:
