@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from espnet_local.decode import beam as beam_module
 from espnet_local.decode.beam import BeamSearch, beam_search
 from espnet_local.decode.greedy import GreedySearch, greedy_search
 from espnet_local.decode.hypothesis import Labels
@@ -54,7 +55,7 @@ def slow_greedy(predictor, joiner, frames):
     return tuple(labels), tuple(times), tuple(logprobs), score
 
 
-def slow_beam(predictor, joiner, frames, beam):
+def slow_beam(predictor, joiner, frames, beam, settle_every=None, doubt=None):
     """Extends by every label, adds up what is equal, keeps the best: labels -> (score, past)."""
     kept = {(): (0.0, ())}
     for t, frame in enumerate(frames):
@@ -70,7 +71,23 @@ def slow_beam(predictor, joiner, frames, beam):
         }
         best = sorted(merged, key=lambda labels: merged[labels][0], reverse=True)[:beam]
         kept = {labels: merged[labels] for labels in best}
+        if settle_every and (t + 1) % settle_every == 0:
+            kept = without_old_contradictions(kept, t + 1 - doubt)
     return kept
+
+
+def without_old_contradictions(kept, limit):
+    """Hypotheses that agree with the best in all labels that either emitted before `limit`."""
+    best = max(kept, key=lambda labels: kept[labels][0] / (1 + len(labels)))
+
+    def agrees(labels):
+        shared = 0
+        while shared < min(len(labels), len(best)) and labels[shared] == best[shared]:
+            shared += 1
+        differing = kept[labels][1][shared:] + kept[best][1][shared:]
+        return all(frame >= limit for frame, _ in differing)
+
+    return {labels: value for labels, value in kept.items() if agrees(labels)}
 
 
 @given(seed=st.integers(0, 500), length=st.integers(1, 12), blank_bias=st.sampled_from([0.0, 2.0]))
@@ -104,6 +121,47 @@ def test_beam_equals_a_slow_loop_over_a_dictionary(seed, length, beam, vocab, bl
     assert found.score == pytest.approx(score, abs=1e-4)
     assert found.timestamps == tuple(t for t, _ in past)
     assert found.token_logprobs == pytest.approx([logprob for _, logprob in past], abs=1e-4)
+
+
+@pytest.fixture
+def short_doubt(monkeypatch):
+    """Labels settle within a few frames."""
+    monkeypatch.setattr(beam_module, "SETTLE_EVERY_FRAMES", 3)
+    monkeypatch.setattr(beam_module, "DOUBT_FRAMES", 4)
+    monkeypatch.setattr(beam_module, "RECENT_LABELS", 11)
+
+
+def of_slow(kept):
+    return max(kept, key=lambda labels: kept[labels][0] / (1 + len(labels)))
+
+
+# Models whose hypotheses contradict each other for long: without giving up they find other labels.
+@given(seed=st.integers(0, 500), length=st.integers(8, 40), blank_bias=st.sampled_from([0.0, 2.0]))
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_hypotheses_that_contradict_the_best_in_old_labels_are_given_up(
+    short_doubt, seed, length, blank_bias
+):
+    model = make_model(seed, 4, blank_bias)
+    # Another row, longer: what settles in one row must not depend on its neighbours.
+    frames, lengths = make_frames(seed, length, length + 7)
+    kept = slow_beam(*model, frames[0, :length], 4, settle_every=3, doubt=4)
+    found = beam_search(*model, frames, lengths, 4)[0]
+    assert found.tokens == of_slow(kept)
+    assert found.score == pytest.approx(kept[found.tokens][0], abs=1e-4)
+    assert list(found.timestamps) == sorted(set(found.timestamps))
+
+
+def test_giving_up_changes_what_is_found(short_doubt):
+    # The counterpart: were nothing given up, the test above could not fail.
+    differing = 0
+    for seed in range(60):
+        model = make_model(seed, 4, 1.0)
+        frames, lengths = make_frames(seed, 40)
+        kept = slow_beam(*model, frames[0], 4)
+        differing += beam_search(*model, frames, lengths, 4)[0].tokens != of_slow(kept)
+    assert differing > 3
 
 
 @given(seed=st.integers(0, 500), length=st.integers(2, 8))

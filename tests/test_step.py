@@ -164,6 +164,21 @@ def test_memory_of_a_stream_is_bounded_unless_its_left_context_is_all(encoder):
     assert numbers(unbounded, 6) > 2 * numbers(unbounded, 2)
 
 
+def test_a_stream_with_all_of_its_left_context_sheds_the_padding_of_an_older_neighbour(encoder):
+    context = ContextSpec(chunk_frames=4)
+    old = encoder.step(noise(1, 60_000), encoder.init_state(1, context)).state
+    both = encoder.step(noise(2, 9_000), stack([old, encoder.init_state(1, context)])).state
+    young = encoder.step(noise(1, 9_000), select(both, [1])).state
+    assert young.left_keys.shape[3] == young.frames_seen[0] < 60
+
+
+def test_a_stream_that_has_ended_stays_ended(encoder):
+    last = torch.tensor([True, False])
+    state = encoder.step(noise(2, 500), encoder.init_state(2, CONTEXT), last=last).state
+    state = encoder.step(noise(2, 500), state, torch.tensor([0, 500])).state
+    assert state.finished.tolist() == [True, False]
+
+
 def test_select_then_step_is_step_then_select(encoder):
     state = encoder.step(noise(3, 9_000), encoder.init_state(3, CONTEXT)).state
     more = noise(3, 7_000, seed=1)

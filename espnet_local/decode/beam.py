@@ -35,7 +35,9 @@ HASH_MODULI = (2_147_483_647, 2_147_483_629)  # products of two residues fit int
 HASH_FACTORS = (1_103_515_245, 1_664_525_223)
 SETTLE_EVERY_FRAMES = 25  # 0.5 s of the stream
 DOUBT_FRAMES = 50  # 1 s: so long may hypotheses contradict each other
-RECENT_LABELS = SETTLE_EVERY_FRAMES + DOUBT_FRAMES  # one a frame at most
+# What is younger than the doubt in the best hypothesis, and in the one at hand where it differs, and
+# what came since: one label a frame at most.
+RECENT_LABELS = 2 * DOUBT_FRAMES + SETTLE_EVERY_FRAMES
 LABEL, FRAME, LOGPROB = range(3)  # what is kept of a recent label
 
 
@@ -233,11 +235,13 @@ def _settle(state: BeamState, due: Tensor) -> tuple[BeamState, list[list[tuple[f
         each row.
     """
     best, shared = _recent_of_best(state), _shared(state)
-    counts = _of_best(state.recents, state.best)
     place = torch.arange(RECENT_LABELS, device=best.device)
-    old = best[..., FRAME] < (state.frames_seen - DOUBT_FRAMES)[:, None]  # (B, M)
-    certain = (old & (place < counts[:, None])).sum(dim=1)
-    score = state.score.masked_fill(due[:, None] & (shared < certain[:, None]), -torch.inf)
+    old = state.recent[..., FRAME] < (state.frames_seen - DOUBT_FRAMES)[:, None, None]
+    old &= place < state.recents[..., None]  # (B, K, M)
+    certain = _of_best(old.sum(dim=2), state.best)  # (B,)
+    lacks = shared < certain[:, None]
+    adds = (old & (place >= shared[..., None])).any(dim=2)
+    score = state.score.masked_fill(due[:, None] & (lacks | adds), -torch.inf)
     common = shared.masked_fill(score.isinf(), RECENT_LABELS).amin(dim=1)  # (B,)
     taken = torch.where(due, common, 0)
     index = (place + taken[:, None]).clamp_max(RECENT_LABELS - 1)  # (B, M)

@@ -136,21 +136,23 @@ def extended(state: EncoderState, new: Cache, frames: Tensor) -> EncoderState:
         new: (B, L, H, Q, D / H) each.
         frames: (B,) frames of the chunk that exist.
     """
-    seen = state.frames_seen
+    seen, left = state.frames_seen, state.left_keys.shape[3]
+    if state.context.left_chunks is None:
+        # What a younger stream was padded with beside an older one goes again.
+        left = int((seen + frames).max())
     return replace(
         state,
         sink_keys=_with_sinks(state.sink_keys, new.keys, seen, frames),
         sink_values=_with_sinks(state.sink_values, new.values, seen, frames),
-        left_keys=_moved_on(state, state.left_keys, new.keys),
-        left_values=_moved_on(state, state.left_values, new.values),
+        left_keys=_newest(left, state.left_keys, new.keys),
+        left_values=_newest(left, state.left_values, new.values),
     )
 
 
-def _moved_on(state: EncoderState, left: Tensor, new: Tensor) -> Tensor:
-    """The left context after a chunk: (B, L, H, W, d) and (B, L, H, Q, d) -> (B, L, H, W, d)."""
+def _newest(count: int, left: Tensor, new: Tensor) -> Tensor:
+    """The last `count` frames: (B, L, H, W, d) and (B, L, H, Q, d) -> (B, L, H, count, d)."""
     longer = torch.cat([left, new], dim=3)
-    keep = longer.shape[3] if state.context.left_chunks is None else left.shape[3]
-    return longer[:, :, :, longer.shape[3] - keep :]
+    return longer[:, :, :, longer.shape[3] - count :]
 
 
 def _with_sinks(sink: Tensor, new: Tensor, seen: Tensor, frames: Tensor) -> Tensor:
