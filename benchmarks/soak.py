@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--method", default="greedy", choices=("greedy", "beam"))
     options = parser.parse_args()
+    if options.minutes < 1:
+        parser.error(f"--minutes must be >= 1, got {options.minutes}")
     torch.set_num_threads(1)
     recognizer = Recognizer.from_pretrained(
         options.model, method=options.method, endpoint=EndpointRules()

@@ -30,7 +30,7 @@ from espnet_local.tokens import WORD_BOUNDARY, pieces_to_text
 
 LOOK_AHEAD_MS = 1000 * (RECEPTIVE_SAMPLES - HOP_SAMPLES) // SAMPLE_RATE  # past the chunk's edge
 PERCENTILES = (50, 90, 99)
-_STATUS = Path("/proc/self/status")
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _DELETED = "\0"  # stands in alignments for the word that is not there; in no transcript
 
 
@@ -163,18 +163,21 @@ def percentiles_ms(seconds: Sequence[float]) -> tuple[float, ...] | None:
 
 
 def reset_peak_memory() -> None:
-    """Lets `peak_memory_mb` count from now on: gives free memory back first. Linux only."""
+    """Lets `peak_memory_mb` count from now on, where the kernel can: on Linux.
+
+    Free memory is given back first.
+    """
     gc.collect()
-    if _STATUS.exists():
+    if _CLEAR.exists():
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
         if trim is not None:
             trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
+        _CLEAR.write_text("5")
 
 
 def peak_memory_mb() -> float:
     """The largest resident memory of this process so far, MB of 2^20 bytes."""
-    if _STATUS.exists():
+    if _STATUS.exists() and "VmHWM" in _STATUS.read_text():
         return _status_mb("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

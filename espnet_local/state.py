@@ -66,8 +66,10 @@ def select(state: State, rows: Sequence[int] | Tensor) -> State:
     Raises:
         ValueError: for a row that is not there.
     """
-    index = torch.as_tensor(rows, dtype=torch.long)
-    size = batch_size(state)
+    index, size = torch.as_tensor(rows), batch_size(state)
+    if index.numel() and (index.dtype == torch.bool or index.is_floating_point()):
+        raise ValueError(f"rows must be whole numbers, got {index.dtype}")
+    index = index.long()
     if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
         raise ValueError(f"rows must be in [0, {size}), got {index.tolist()}")
     return map_tensors(lambda t: t.index_select(0, index.to(t.device)), state)
@@ -133,13 +135,14 @@ def from_bytes(like: State, data: bytes, device: torch.device | str = "cpu") -> 
     try:
         tensors = load_tensors(data)
         length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-        header = json.loads(metadata.get("state", "{}"))
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        header = json.loads(metadata["state"])
+        kind, plain = header["kind"], header["plain"]
+    except (SafetensorError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"not the bytes of a state: {error}") from None
-    if header.get("kind") != type(like).__name__:
-        raise ValueError(f"state must be of kind {type(like).__name__}, got {header.get('kind')!r}")
-    return _rebuild(like, "", tensors, header["plain"], torch.device(device))
+    if kind != type(like).__name__:
+        raise ValueError(f"state must be of kind {type(like).__name__}, got {kind!r}")
+    return _rebuild(like, "", tensors, plain, torch.device(device))
 
 
 def _is_state(value: Any) -> bool:
@@ -206,4 +209,6 @@ def _rebuild(
             kind = type(pattern)
             given = plain.get(key)
             values[name] = from_mapping(kind, given) if dataclasses.is_dataclass(kind) else given
+            if values[name] != pattern:
+                raise ValueError(f"{key} must be {pattern}, got {values[name]}")
     return type(like)(**values)

@@ -170,6 +170,10 @@ def test_the_text_is_the_same_whether_or_not_segments_are_closed(loaded, method,
     assert sum((s.tokens for s in segments), ()) == whole.tokens
     assert sum((s.timestamps for s in segments), ()) == whole.timestamps
     assert [s.segment for s in segments] == list(range(len(segments)))
+    starts = [s.start for s in segments]
+    assert starts == sorted(set(starts))
+    for segment, end in zip(segments, [*starts[1:], 99.0]):
+        assert all(segment.start <= t < end for t in segment.timestamps)
     assert len(segments) > 1
 
 
@@ -266,6 +270,13 @@ def test_streams_that_are_not_ready_or_come_twice_are_errors(recognizer):
     recognizer.decode_streams([])
 
 
+def test_a_stream_of_another_recognizer_is_an_error(recognizer, model_dir):
+    stream = Recognizer.from_pretrained(model_dir, chunk_ms=320).create_stream()
+    stream.accept_waveform(16_000, noise(16_000))
+    with pytest.raises(ValueError, match="stream 0 of 1 is of another recognizer"):
+        recognizer.decode_streams([stream])
+
+
 def test_another_context_than_trained_is_a_warning_that_names_both(model_dir, caplog):
     with caplog.at_level(logging.WARNING):
         Recognizer.from_pretrained(model_dir)
@@ -280,7 +291,11 @@ def test_another_context_than_trained_is_a_warning_that_names_both(model_dir, ca
         ({"chunk_ms": 330}, "chunk_ms must be a multiple of 20 ms, got 330"),
         ({"chunk_ms": 0}, "chunk_ms must be a multiple of 20 ms, got 0"),
         ({"left_chunks": -1}, "left_chunks must be >= 0 or null, got -1"),
-        ({"left_chunks": "al"}, "left_chunks must be a number or 'all', got 'al'"),
+        ({"left_chunks": "al"}, "left_chunks must be a whole number or 'all', got 'al'"),
+        ({"left_chunks": 1.5}, "left_chunks must be a whole number or 'all', got 1.5"),
+        ({"left_chunks": True}, "left_chunks must be a whole number or 'all', got True"),
+        ({"chunk_ms": "320"}, "chunk_ms must be a whole number, got '320'"),
+        ({"sink_frames": 2.0}, "sink_frames must be a whole number, got 2.0"),
         ({"sink_frames": -1}, "sink_frames must be >= 0, got -1"),
         ({"method": "beem"}, "method must be 'greedy' or 'beam', got 'beem'"),
         ({"method": "beam", "beam": 0}, "beam must be >= 1, got 0"),
@@ -309,6 +324,12 @@ def test_a_model_of_full_context_needs_a_chunk(tmp_path):
         (lambda path: torch.save({"a": torch.zeros(1)}, path), "surplus weights .'a'"),
         (lambda path: torch.save([1, 2], path), "must hold weights by name, got list"),
         (lambda path: torch.save({"a": 1}, path), "must hold weights by name"),
+        (lambda path: torch.save({1: torch.zeros(1)}, path), "must hold weights by name"),
+        (
+            lambda path: path.write_bytes(random.Random(3).randbytes(200)),
+            "not a readable checkpoint",
+        ),
+        (lambda path: path.write_bytes(b"\x80\x02(K\x00h\x05."), "not a readable checkpoint"),
     ],
 )
 def test_a_truncated_or_foreign_checkpoint_is_an_error_naming_it(tmp_path, damage, message):

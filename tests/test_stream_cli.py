@@ -1,6 +1,7 @@
 """`python -m espnet_local.bin.stream`: files, raw PCM, formats, and what it says to bad input."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,44 @@ def test_raw_samples_on_stdin_are_the_file(place, text):
     assert output(stream(place, "-", stdin=samples.tobytes())).strip() == text
 
 
+def test_half_a_sample_at_the_end_of_stdin_is_a_warning(place, text):
+    samples, _ = soundfile.read(place / "a.wav", dtype="int16")
+    result = stream(place, "-", stdin=samples.tobytes() + b"x")
+    assert output(result).strip() == text
+    assert b"WARNING stdin: ended within a 16-bit sample" in result.stderr
+
+
+def test_ctrl_c_ends_raw_samples_as_their_end_would_and_segments_come_at_once(place):
+    samples, _ = soundfile.read(place / "a.wav", dtype="int16")
+    rules = ["--rule3_min_utterance_length", "0.5"]
+    whole = output(stream(place, "-", *rules, stdin=samples.tobytes()))
+    command = [sys.executable, "-m", "espnet_local.bin.stream", "--model", "stage5b", "-", *rules]
+    process = subprocess.Popen(
+        command, cwd=place, env={"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdin.write(samples.tobytes())
+    process.stdin.flush()
+    first = process.stdout.readline()  # while the input is open
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors.decode()
+    # What is in the pipe or still buffered when it comes is not heard; what was, is.
+    assert (
+        whole.replace(" ", "").replace("\n", "").startswith(first.decode().strip().replace(" ", ""))
+    )
+    assert b"peak memory" in errors
+
+
+def test_a_bad_file_among_several_is_named(place):
+    soundfile.write(place / "slow.wav", np.zeros(500), 500)
+    result = stream(place, "a.wav", "slow.wav")
+    assert result.returncode == 1
+    assert (
+        b"slow.wav, at 0.00 s: sample_rate must be in [1000, 768000] Hz, got 500" in result.stderr
+    )
+
+
 def test_ctm_and_json_hold_the_same_words(place, text):
     lines = output(stream(place, "a.wav", "--format", "ctm")).splitlines()
     assert " ".join(line.split()[4] for line in lines) == text
@@ -90,6 +129,12 @@ def test_endpoints_give_a_line_a_segment(place, text):
     lines = output(stream(place, "a.wav", *rules)).splitlines()
     assert len(lines) > 1
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    (line,) = output(stream(place, "a.wav", "--format", "json", *rules)).splitlines()
+    assert json.loads(line)["text"] == text
+    assert len(json.loads(line)["segments"]) >= len(lines)
+    ctm = output(stream(place, "a.wav", "--format", "ctm", *rules))
+    assert ctm == output(stream(place, "a.wav", "--format", "ctm"))
+    assert " ".join(line.split()[4] for line in ctm.splitlines()) == text
 
 
 def test_pacing_takes_as_long_as_the_audio_and_changes_nothing(place, text):
@@ -106,7 +151,6 @@ def test_pacing_takes_as_long_as_the_audio_and_changes_nothing(place, text):
         (["nope.wav"], b"", "no such file: nope.wav"),
         (["stereo.wav"], b"", "stereo.wav: 2 channels, expected 1"),
         (["stage5b/config.yaml"], b"", "stage5b/config.yaml: not readable as audio"),
-        (["-"], b"\0\0\0", "stdin: must be 16-bit samples, got an odd number of bytes"),
         (["-", "--sample_rate", "0"], b"", "sample_rate must be >= 1 Hz, got 0"),
         (["-", "a.wav"], b"", "'-' must be the only input, got 2"),
         (["a.wav", "a.wav"], b"", "a.wav: given twice"),

@@ -18,7 +18,8 @@ from espnet_local.cli import log_to_stderr, run
 if TYPE_CHECKING:
     from espnet_local.config import ContextSpec
     from espnet_local.decode.endpoint import EndpointRules
-    from espnet_local.decode.live import Timing
+    from espnet_local.decode.live import Session, Timing
+    from espnet_local.decode.stream import Result
     from espnet_local.decode.transcript import Transcript
 
 
@@ -52,21 +53,31 @@ def main(arguments: list[str] | None = None) -> None:
         device=options.device,
         dtype=options.dtype,
     )
+    # A single stream's segments are printed as they close, the results of several in their order.
+    at_once = len(sources) == 1 and options.format == "text"
+
+    def segment_closed(session: Session, result: Result) -> None:
+        if at_once and (result.text or session.stream.decoded):
+            print(result.text, flush=True)
+
     with Display(Console(stderr=True)) as display:
-        transcripts, timing = transcribe(recognizer, sources, options.realtime, display.show)
-    for transcript in transcripts:
-        for line in _lines(transcript, options.format, named=len(transcripts) > 1):
-            print(line)
+        transcripts, timing = transcribe(
+            recognizer, sources, options.realtime, display.show, segment_closed
+        )
+    if not at_once:
+        for transcript in transcripts:
+            for line in _lines(transcript, options.format):
+                print(line)
     print(_summary(recognizer.context, transcripts, timing), file=sys.stderr)
 
 
-def _lines(transcript: Transcript, form: str, named: bool) -> list[str]:
+def _lines(transcript: Transcript, form: str) -> list[str]:
     if form == "ctm":
         return transcript.ctm()
     if form == "json":
         return [transcript.json()]
-    lines = [segment.text for segment in transcript.segments if segment.text] or [""]
-    return [f"{transcript.name}\t{line}" if named else line for line in lines]
+    texts = [segment.text for segment in transcript.segments if segment.text] or [""]
+    return [f"{transcript.name}\t{text}" for text in texts]
 
 
 def _summary(context: ContextSpec, transcripts: list[Transcript], timing: Timing) -> str:

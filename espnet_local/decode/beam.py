@@ -35,8 +35,8 @@ HASH_MODULI = (2_147_483_647, 2_147_483_629)  # products of two residues fit int
 HASH_FACTORS = (1_103_515_245, 1_664_525_223)
 SETTLE_EVERY_FRAMES = 25  # 0.5 s of the stream
 DOUBT_FRAMES = 50  # 1 s: so long may hypotheses contradict each other
-# What is younger than the doubt in the best hypothesis, and in the one at hand where it differs, and
-# what came since: one label a frame at most.
+# What is younger than the doubt in the best hypothesis, and in the one at hand where it differs,
+# and what came since: one label a frame at most.
 RECENT_LABELS = 2 * DOUBT_FRAMES + SETTLE_EVERY_FRAMES
 LABEL, FRAME, LOGPROB = range(3)  # what is kept of a recent label
 

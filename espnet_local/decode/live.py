@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,9 +41,56 @@ class Session:
         self.partial: Result | None = None
         self.segments: list[Result] = []
 
+    def take_in(self, packet: np.ndarray) -> None:
+        """Gives a packet to the stream."""
+        try:
+            self.stream.accept_waveform(self.source.sample_rate, packet)
+        except ValueError as error:
+            raise ValueError(f"{self.source.name}, at {self.seconds:.2f} s: {error}") from None
+        self.seconds += len(packet) / self.source.sample_rate
+
     def transcript(self) -> Transcript:
         """What was found up to now."""
         return Transcript(self.source.name, self.seconds, tuple(self.segments))
+
+
+class Interrupt:
+    """Ctrl-C ends live sources as if their input had ended; a second one stops the program.
+
+    Nothing is torn: it takes effect while waiting for a packet, or after the chunk at hand.
+    """
+
+    def __init__(self, is_live: bool) -> None:
+        self.is_requested = False
+        self.is_waiting = False
+        self._is_live = is_live
+
+    def __enter__(self) -> Interrupt:
+        if self._is_live:
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_live:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, *_: object) -> None:
+        if self.is_requested or self.is_waiting:
+            self.is_requested = True
+            raise KeyboardInterrupt
+        self.is_requested = True
+
+    def next_packet(self, packets: Iterator[np.ndarray]) -> np.ndarray | None:
+        """The next packet of a live source, None at its end."""
+        if self.is_requested:
+            return None
+        self.is_waiting = True
+        try:
+            return next(packets, None)
+        except KeyboardInterrupt:
+            return None
+        finally:
+            self.is_waiting = False
 
 
 def transcribe(
@@ -49,67 +98,70 @@ def transcribe(
     sources: Sequence[Source],
     realtime: bool,
     show: Callable[[Sequence[Session]], None],
+    segment_closed: Callable[[Session, Result], None],
 ) -> tuple[list[Transcript], Timing]:
     """Streams all sources at once to their ends.
 
     Args:
         realtime: hands out the packets of files at the pace at which they would be recorded.
         show: called when results have changed.
+        segment_closed: called with each final result.
 
     Returns:
-        One transcript a source, in their order. Ctrl-C ends live sources as if they had ended.
+        One transcript a source, in their order.
+
+    Raises:
+        ValueError: naming the source, for samples that cannot be.
     """
     timing = Timing()
     sessions = [Session(source, recognizer.create_stream()) for source in sources]
-    begin = time.perf_counter()
+    begin = time.perf_counter() if realtime else None
     open_sessions = list(sessions)
-    while open_sessions:
-        for session in list(open_sessions):
-            packet = _next_packet(session, begin if realtime else None)
-            started = time.perf_counter()
-            if packet is None:
-                session.stream.input_finished()
-                open_sessions.remove(session)
-            else:
-                session.stream.accept_waveform(session.source.sample_rate, packet)
-                session.seconds += len(packet) / session.source.sample_rate
-            timing.computing += time.perf_counter() - started
-        _decode(recognizer, sessions, timing)
-        show(sessions)
+    with Interrupt(any(source.is_live for source in sources)) as interrupt:
+        while open_sessions:
+            for session in list(open_sessions):
+                packet = _next_packet(session, begin, interrupt)
+                started = time.perf_counter()
+                if packet is None:
+                    session.stream.input_finished()
+                    open_sessions.remove(session)
+                else:
+                    session.take_in(packet)
+                timing.computing += time.perf_counter() - started
+            _decode(recognizer, sessions, timing, segment_closed)
+            show(sessions)
     return [session.transcript() for session in sessions], timing
 
 
-def _next_packet(session: Session, paced_from: float | None) -> np.ndarray | None:
+def _next_packet(
+    session: Session, paced_from: float | None, interrupt: Interrupt
+) -> np.ndarray | None:
     """The next packet, None at the end; files are paced when `paced_from` is a time."""
-    try:
+    if session.source.is_live:
+        packet = interrupt.next_packet(session.source.packets)
+    else:
         packet = next(session.source.packets, None)
-    except KeyboardInterrupt:
-        if not session.source.is_live:
-            raise
-        return None
-    now = time.perf_counter()
     if packet is None:
         return None
+    session.arrived = time.perf_counter()
     if paced_from is not None and not session.source.is_live:
         due = paced_from + session.seconds + len(packet) / session.source.sample_rate
-        time.sleep(max(0.0, due - now))
+        time.sleep(max(0.0, due - session.arrived))
         session.arrived = due
-    else:
-        session.arrived = now
     return packet
 
 
-def _decode(recognizer: Recognizer, sessions: Sequence[Session], timing: Timing) -> None:
+def _decode(
+    recognizer: Recognizer,
+    sessions: Sequence[Session],
+    timing: Timing,
+    segment_closed: Callable[[Session, Result], None],
+) -> None:
     while ready := [s for s in sessions if recognizer.is_ready(s.stream)]:
         started = time.perf_counter()
         recognizer.decode_streams([session.stream for session in ready])
         for session in ready:
-            result = recognizer.get_result(session.stream)
-            session.partial = result
-            if result.is_final:
-                session.segments.append(result)
-                session.partial = None
-                recognizer.reset(session.stream)
+            session.partial = recognizer.get_result(session.stream)
         ended = time.perf_counter()
         timing.computing += ended - started
         timing.chunks.append(ended - started)
@@ -117,6 +169,11 @@ def _decode(recognizer: Recognizer, sessions: Sequence[Session], timing: Timing)
             timing.responses.append(ended - session.arrived)
             if session.stream.decoded:
                 timing.finalisation.append(ended - session.arrived)
+            if session.partial is not None and session.partial.is_final:
+                session.segments.append(session.partial)
+                segment_closed(session, session.partial)
+                session.partial = None
+                recognizer.reset(session.stream)
 
 
 class Display:
@@ -127,7 +184,11 @@ class Display:
     """
 
     def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, transient=True, refresh_per_second=20)
+        # What is printed meanwhile appears above, where stdout is the terminal too.
+        shared = sys.stdout.isatty()
+        self._live = Live(
+            console=console, transient=True, refresh_per_second=20, redirect_stdout=shared
+        )
         self._shown = console.is_terminal
 
     def __enter__(self) -> Display:

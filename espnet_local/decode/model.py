@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from espnet_local.tokens import Tokenizer
 from espnet_local.transducer.joiner import Joiner
 from espnet_local.transducer.predictor import PredictorSpec, StatelessPredictor
 from espnet_local.transducer.spec import TransducerSpec
+
+# What torch and pickle raise for bytes that are no checkpoint.
+UNREADABLE = (
+    RuntimeError, EOFError, OSError, pickle.UnpicklingError, LookupError, ValueError, TypeError,
+    AttributeError, struct.error,
+)  # fmt: skip
 
 
 class Transducer(nn.Module):
@@ -62,7 +69,9 @@ def load_model(stage_dir: str | Path, checkpoint: str = BEST_CHECKPOINT) -> Load
     for key, wanted in (("encoder", "xlsr_streaming"), ("decoder", "stateless")):
         if config.get(key) != wanted:
             raise ValueError(f"{config_path}: {key} must be {wanted!r}, got {config.get(key)!r}")
-    tokens: list[str] = config["token_list"]
+    tokens = config.get("token_list")
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise ValueError(f"{config_path}: token_list must be a list of tokens")
     encoder = StreamingEncoder(_spec(EncoderSpec, config, "encoder_conf", config_path))
     predictor_spec = _spec(PredictorSpec, config, "decoder_conf", config_path)
     model = Transducer(
@@ -95,10 +104,12 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         raise FileNotFoundError(2, "no such file", str(path))
     try:
         weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: not a readable checkpoint: {reason}") from None
-    by_name = isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())
+    by_name = isinstance(weights, dict) and all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
+    )
     if not by_name:
         raise ValueError(f"{path}: must hold weights by name, got {type(weights).__name__}")
     weights = {k: v for k, v in weights.items() if not k.startswith("ctc.")}

@@ -118,7 +118,7 @@ class Recognizer:
 
     def create_stream(self) -> Stream:
         """A new stream, before its first sample."""
-        return Stream(self._encoder_start, self._search_start)
+        return Stream(self, self._encoder_start, self._search_start)
 
     def is_ready(self, stream: Stream) -> bool:
         """Whether a chunk of the stream can be decoded, or its end."""
@@ -133,11 +133,13 @@ class Recognizer:
             streams: ready ones, each once; of any ages.
 
         Raises:
-            ValueError: for a stream that is not ready or comes twice.
+            ValueError: for a stream that is not ready, comes twice or is of another recognizer.
         """
         if len({id(stream) for stream in streams}) < len(streams):
             raise ValueError("a stream must not come twice in one call")
         for number, stream in enumerate(streams):
+            if stream.owner is not self:
+                raise ValueError(f"stream {number} of {len(streams)} is of another recognizer")
             if not self.is_ready(stream):
                 raise ValueError(f"stream {number} of {len(streams)} is not ready")
         if not streams:
@@ -167,7 +169,12 @@ class Recognizer:
                 stream.update_endpoint(self.endpoint, self.tokenizer)
 
     def get_result(self, stream: Stream) -> Result:
-        """What is recognised of the stream's current segment."""
+        """What is recognised of the stream's current segment.
+
+        At an endpoint that is the closed segment, until `reset`. Joined over the segments of a
+        stream, the tokens are those of a stream without endpoints; a pause within a word may put
+        its halves into two segments.
+        """
         return stream.result(self.tokenizer)
 
     def is_endpoint(self, stream: Stream) -> bool:
@@ -194,6 +201,11 @@ def _chosen_context(
     sink_frames: int | None,
 ) -> ContextSpec:
     """The model's own context with what was asked for in its place."""
+    for name, value in (("chunk_ms", chunk_ms), ("sink_frames", sink_frames)):
+        if value is not None and type(value) is not int:
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if left_chunks not in (None, "all") and type(left_chunks) is not int:
+        raise ValueError(f"left_chunks must be a whole number or 'all', got {left_chunks!r}")
     chunk_frames = own.chunk_frames
     if chunk_ms is not None:
         if chunk_ms < FRAME_MS or chunk_ms % FRAME_MS:
@@ -201,8 +213,6 @@ def _chosen_context(
         chunk_frames = chunk_ms // FRAME_MS
     if chunk_frames is None:
         raise ValueError("the model was trained in full context: a stream needs a chunk_ms")
-    if isinstance(left_chunks, str) and left_chunks != "all":
-        raise ValueError(f"left_chunks must be a number or 'all', got {left_chunks!r}")
     left = own.left_chunks if left_chunks is None else left_chunks
     return ContextSpec(
         chunk_frames=chunk_frames,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from espnet_local.audio import read_any_rate
+
+log = logging.getLogger(__name__)
 
 STDIN, MICROPHONE = "-", "mic"
 MICROPHONE_RATE = 16_000  # Hz; the audio system converts
@@ -71,8 +74,8 @@ def _file(name: str, packet_ms: int) -> Source:
 def _pcm_packets(stream: BinaryIO, count: int) -> Iterator[np.ndarray]:
     while data := stream.read(2 * count):
         if len(data) % 2:
-            raise ValueError("stdin: must be 16-bit samples, got an odd number of bytes")
-        yield np.frombuffer(data, "<i2").astype(np.float32) / 2**15
+            log.warning("stdin: ended within a 16-bit sample, its one byte is left out")
+        yield np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 2**15
 
 
 def _microphone(packet_ms: int) -> Source:

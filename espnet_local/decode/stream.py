@@ -41,11 +41,13 @@ class Result:
 class Stream:
     """An audio stream; made by `Recognizer.create_stream`."""
 
-    def __init__(self, encoder_state: EncoderState, search_state: Any) -> None:
+    def __init__(self, owner: object, encoder_state: EncoderState, search_state: Any) -> None:
         """
         Args:
+            owner: the recognizer that may decode it.
             encoder_state, search_state: of one row, before the first sample.
         """
+        self.owner = owner
         self.encoder_state = encoder_state
         self.search_state = search_state
         self.pending = Pending()  # of the search
@@ -185,7 +187,12 @@ def _checked_rate(sample_rate: object) -> int:
 
 def _checked(samples: np.ndarray | Tensor | Sequence[float]) -> np.ndarray:
     """A copy of the samples as float32, (N,)."""
-    array = samples.detach().cpu().numpy() if isinstance(samples, Tensor) else np.asarray(samples)
+    if isinstance(samples, Tensor):
+        # numpy has no bfloat16.
+        samples = (
+            (samples.float() if samples.is_floating_point() else samples).detach().cpu().numpy()
+        )
+    array = np.asarray(samples)
     if array.ndim != 1:
         raise ValueError(
             f"samples must be of one channel, shape (N,), got shape {array.shape}; "
@@ -195,7 +202,8 @@ def _checked(samples: np.ndarray | Tensor | Sequence[float]) -> np.ndarray:
         raise ValueError(
             f"samples must be float in [-1, 1], got {array.dtype}; divide 16-bit integers by 32768"
         )
-    array = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     finite = np.isfinite(array)
     if not finite.all():
         raise ValueError(f"samples must be finite, got {array[~finite][0]} at {finite.argmin()}")

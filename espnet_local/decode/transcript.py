@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from espnet_local.config import FRAME_MS
 from espnet_local.decode.stream import Result
 from espnet_local.metrics import timed_words
-from espnet_local.tokens import WORD_BOUNDARY
+from espnet_local.tokens import WORD_BOUNDARY, pieces_to_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """Of all segments."""
-        return " ".join(segment.text for segment in self.segments if segment.text)
+        """Of all segments; a word that an endpoint has cut is one word again."""
+        return pieces_to_text(piece for segment in self.segments for piece in segment.tokens)
 
     def ctm(self) -> list[str]:
         """`<name> 1 <start s> <duration s> <word> <confidence>` lines.
@@ -32,13 +32,17 @@ class Transcript:
         geometric mean of their probabilities.
         """
         name = self.name.replace(" ", "_")
+        tokens = [
+            token
+            for segment in self.segments
+            for token in zip(segment.tokens, segment.timestamps, segment.token_logprobs)
+        ]
         lines = []
-        for segment in self.segments:
-            for word, tokens in _words(segment):
-                start, last = (segment.timestamps[i] for i in (tokens[0], tokens[-1]))
-                duration = last - start + FRAME_MS / 1000
-                logprob = sum(segment.token_logprobs[i] for i in tokens) / len(tokens)
-                lines.append(f"{name} 1 {start:.2f} {duration:.2f} {word} {math.exp(logprob):.3f}")
+        for word, own in _words(tokens):
+            start, last = own[0][1], own[-1][1]
+            duration = last - start + FRAME_MS / 1000
+            confidence = math.exp(sum(logprob for _, _, logprob in own) / len(own))
+            lines.append(f"{name} 1 {start:.2f} {duration:.2f} {word} {confidence:.3f}")
         return lines
 
     def json(self) -> str:
@@ -56,12 +60,15 @@ class Transcript:
         return json.dumps(value, ensure_ascii=False)
 
 
-def _words(segment: Result) -> list[tuple[str, list[int]]]:
-    """Each word with the places of its tokens; a boundary that is a token of its own is none."""
-    places = [float(i) for i in range(len(segment.tokens))]
+Token = tuple[str, float, float]  # piece, seconds, log-probability
+
+
+def _words(tokens: list[Token]) -> list[tuple[str, list[Token]]]:
+    """Each word with its tokens; a boundary that is a token of its own belongs to none."""
+    places = [float(i) for i in range(len(tokens))]
     found, begin = [], 0
-    for word in timed_words(segment.tokens, places):
-        tokens = range(begin, int(word.seconds) + 1)
-        found.append((word.word, [i for i in tokens if segment.tokens[i] != WORD_BOUNDARY]))
-        begin = int(word.seconds) + 1
+    for word in timed_words([piece for piece, _, _ in tokens], places):
+        end = int(word.seconds) + 1
+        found.append((word.word, [t for t in tokens[begin:end] if t[0] != WORD_BOUNDARY]))
+        begin = end
     return found
