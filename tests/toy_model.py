@@ -1,10 +1,11 @@
-"""A model of random weights that emits something, as training would have written it."""
+"""A model of random weights that emits something, as training would have written it, and noise."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -59,3 +60,23 @@ def _calibrate(model: Transducer) -> None:
     logits = joiner(frames, predictor.step(history)[:, None])  # (4, T, V)
     lead = logits[..., 1:].amax(dim=-1) - logits[..., 0]
     joiner.lin_out.bias[0] += lead.flatten().quantile(0.8)
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    """Changes its level now and then, so that the toy model emits now more, now less."""
+    generator = np.random.default_rng(seed)
+    level = np.repeat(generator.uniform(0.0, 0.3, samples // 4000 + 1), 4000)[:samples]
+    return (level * generator.standard_normal(samples).clip(-3, 3)).astype(np.float32)
+
+
+def run(recognizer, stream):
+    while recognizer.is_ready(stream):
+        recognizer.decode_streams([stream])
+    return recognizer.get_result(stream)
+
+
+def recognise(recognizer, samples, sample_rate=16_000):
+    stream = recognizer.create_stream()
+    stream.accept_waveform(sample_rate, samples)
+    stream.input_finished()
+    return run(recognizer, stream)

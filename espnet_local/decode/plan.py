@@ -134,11 +134,7 @@ def plan_tasks(
     tasks = []
     for substage, stage_dir in _chosen(expdir, only).items():
         checkpoint = fingerprint(files=[stage_dir / spec.checkpoint])
-        own = own_context(stage_dir)
-        contexts = dict.fromkeys([FULL, own, *spec.contexts])
-        ways: list[tuple[ContextSpec, Decoding]] = [(context, "masked") for context in contexts]
-        if own.chunk_frames is not None:
-            ways.append((own, "streaming"))
+        ways = _ways(own_context(stage_dir), spec)
         for dataset in sets:
             for (context, decoding), method in itertools.product(ways, spec.methods):
                 values = {
@@ -161,6 +157,15 @@ def plan_tasks(
                     )
                 )
     return tasks
+
+
+def _ways(own: ContextSpec, spec: DecodeSpec) -> list[tuple[ContextSpec, Decoding]]:
+    """How a sub-stage is decoded: masked under all contexts, and its own streamed."""
+    contexts = dict.fromkeys([FULL, own, *spec.contexts])
+    ways: list[tuple[ContextSpec, Decoding]] = [(context, "masked") for context in contexts]
+    if own.chunk_frames is not None:
+        ways.append((own, "streaming"))
+    return ways
 
 
 def own_context(stage_dir: Path) -> ContextSpec:
