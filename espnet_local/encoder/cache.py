@@ -111,8 +111,10 @@ def stream_mask(state: EncoderState, frames: Tensor, max_frames: int) -> Tensor 
     Returns:
         (B, 1, Q, S + W + Q) bool, True = may attend, or None when everything may.
     """
-    device, seen = state.frames_seen.device, state.frames_seen[:, None]  # (B, 1)
     sinks, left = state.sink_keys.shape[3], state.left_keys.shape[3]
+    if int(state.frames_seen.min()) >= sinks + left and int(frames.min()) == max_frames:
+        return None  # as in every chunk but a stream's first and last ones
+    device, seen = state.frames_seen.device, state.frames_seen[:, None]  # (B, 1)
     sink_numbers = torch.arange(sinks, device=device).expand(len(seen), -1)
     left_numbers = seen + torch.arange(-left, 0, device=device)
     chunk_numbers = seen + torch.arange(max_frames, device=device)
@@ -126,7 +128,7 @@ def stream_mask(state: EncoderState, frames: Tensor, max_frames: int) -> Tensor 
     )
     keys = torch.cat([sink_numbers, left_numbers, chunk_numbers], dim=1)
     mask = context_mask(chunk_numbers, keys, state.context) & exists[:, None]
-    return None if bool(mask.all()) else mask[:, None]
+    return mask[:, None]
 
 
 def extended(state: EncoderState, new: Cache, frames: Tensor) -> EncoderState:
@@ -157,9 +159,9 @@ def _newest(count: int, left: Tensor, new: Tensor) -> Tensor:
 
 def _with_sinks(sink: Tensor, new: Tensor, seen: Tensor, frames: Tensor) -> Tensor:
     """The sinks (B, L, H, S, d), with those among the `new` frames (B, L, H, Q, d) filled in."""
+    if int(seen.min()) >= sink.shape[3]:
+        return sink
     places = torch.arange(sink.shape[3], device=sink.device) - seen[:, None]  # (B, S) in `new`
     arrives = (places >= 0) & (places < frames[:, None])
-    if not bool(arrives.any()):
-        return sink
     index = places.clamp(0, new.shape[3] - 1)[:, None, None, :, None]  # (B, 1, 1, S, 1)
     return torch.where(arrives[:, None, None, :, None], new.take_along_dim(index, dim=3), sink)

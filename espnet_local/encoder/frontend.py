@@ -7,16 +7,21 @@ T frames, C channels.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch.nn.functional as F
 from torch import Tensor
 from torchaudio.models.wav2vec2.components import ConvLayerBlock, FeatureExtractor
 
 from espnet_local.config import HOP_SAMPLES, RECEPTIVE_SAMPLES
 
+Count = TypeVar("Count", int, Tensor)
 
-def frame_count(samples: Tensor) -> Tensor:
-    """Frames in so many samples, elementwise: (B,) -> (B,)."""
-    return ((samples - RECEPTIVE_SAMPLES) // HOP_SAMPLES + 1).clamp_min(0)
+
+def frame_count(samples: Count) -> Count:
+    """Frames in so many samples: of a number, or elementwise (B,) -> (B,)."""
+    frames = (samples - RECEPTIVE_SAMPLES) // HOP_SAMPLES + 1
+    return frames.clamp_min(0) if isinstance(frames, Tensor) else max(0, frames)
 
 
 def extract_features(extractor: FeatureExtractor, samples: Tensor) -> Tensor:

@@ -50,49 +50,63 @@ def step(
     Raises:
         ValueError: for shapes that do not fit, or samples after the last ones.
     """
-    _check(samples, lengths, last, state)
+    counts, ends = lengths.tolist(), last.tolist()
+    _check(samples, counts, ends, state)
     chunk = state.context.chunk_frames
     assert chunk is not None  # no state without chunks is ever made
     hop, window = chunk * HOP_SAMPLES, chunk_samples(chunk)
-    waiting, totals = _joined(state, samples, lengths)
-    whole = torch.div(totals - window, hop, rounding_mode="floor").add(1).clamp_min(0)
-    rest = totals - whole * hop
-    rounds = whole + (last & (rest >= RECEPTIVE_SAMPLES))
-    frame_counts = whole * chunk + torch.where(last, frame_count(rest), 0)
-    out = state.past_frames.new_zeros(len(totals), _largest(frame_counts), encoder.output_size())
-    for i in range(_largest(rounds)):
-        rows = (rounds > i).nonzero()[:, 0]
-        counts = (totals[rows] - i * hop).clamp_max(window)
-        piece = waiting[rows, i * hop : i * hop + _largest(counts)]
+    # Plain numbers: as tensors they would take as long as a layer.
+    waited = state.pending_samples.tolist()
+    totals = [have + more for have, more in zip(waited, counts)]
+    whole = [max(0, (total - window) // hop + 1) for total in totals]
+    rest = [total - chunks * hop for total, chunks in zip(totals, whole)]
+    ending = [end and left >= RECEPTIVE_SAMPLES for end, left in zip(ends, rest)]
+    waiting = _joined(state.pending, waited, samples)
+    parts: list[Part] = []
+    for i in range(max((n + more for n, more in zip(whole, ending)), default=0)):
+        rows = [row for row, n in enumerate(whole) if n + ending[row] > i]
+        sizes = [min(totals[row] - i * hop, window) for row in rows]
+        piece = waiting[:, i * hop : i * hop + max(sizes)]
         if len(rows) == len(totals):
-            frames, state = _encode_chunk(encoder, piece, counts, state)
+            frames, state = _encode_chunk(encoder, piece, sizes, state)
         else:
-            frames, changed = _encode_chunk(encoder, piece, counts, select(state, rows))
-            state = _with_rows(state, rows, changed)
-        out[rows, i * chunk : i * chunk + frames.shape[1]] = frames
-    kept = torch.where(last, 0, rest)
+            index = torch.tensor(rows, device=piece.device)
+            frames, changed = _encode_chunk(encoder, piece[index], sizes, select(state, index))
+            state = _with_rows(state, index, changed)
+        parts.append(Part(rows, i * chunk, frames))
+    kept = [0 if end else left for end, left in zip(ends, rest)]
     state = replace(
         state,
         finished=state.finished | last,
-        pending=_tail(waiting, whole * hop, kept, window - 1),
-        pending_samples=kept,
+        pending=_tail(waiting, [n * hop for n in whole], kept, window - 1),
+        pending_samples=state.pending_samples.new_tensor(kept),
     )
-    return StepOutput(out, frame_counts, state)
+    done = [n * chunk + (frame_count(left) if e else 0) for n, left, e in zip(whole, rest, ending)]
+    frames = _together(parts, done, state.past_frames.new_zeros(0, 0, encoder.output_size()))
+    return StepOutput(frames, state.frames_seen.new_tensor(done), state)
+
+
+class Part(NamedTuple):
+    """Frames of one chunk of some streams."""
+
+    rows: list[int]
+    start: int  # among the step's frames
+    frames: Tensor  # (rows, Q, D)
 
 
 def _encode_chunk(
-    encoder: StreamingEncoder, samples: Tensor, counts: Tensor, state: EncoderState
+    encoder: StreamingEncoder, samples: Tensor, counts: list[int], state: EncoderState
 ) -> tuple[Tensor, EncoderState]:
     """One chunk of every stream.
 
     Args:
         samples: (B, M)
-        counts: (B,) samples that exist, >= 400; fewer than the chunk's only at a stream's end.
+        counts: B, samples that exist, >= 400; fewer than the chunk's only at a stream's end.
 
     Returns:
         (B, Q, D) frames, zero where padded, and the state after them.
     """
-    lengths = frame_count(counts)
+    lengths = state.frames_seen.new_tensor([frame_count(count) for count in counts])
     normal, statistics = normalise_waveform(samples, state.statistics)
     features = extract_features(encoder.feature_extractor, normal)
     x = encoder.encoder.feature_projection(features)  # (B, Q, D)
@@ -122,40 +136,48 @@ def _encode_chunk(
     return x, after
 
 
-def _check(samples: Tensor, lengths: Tensor, last: Tensor, state: EncoderState) -> None:
+def _check(samples: Tensor, counts: list[int], ends: list[bool], state: EncoderState) -> None:
     batch = len(state.frames_seen)
     if samples.dim() != 2 or len(samples) != batch:
         raise ValueError(f"samples must be of shape ({batch}, N), got {tuple(samples.shape)}")
-    if lengths.shape != (batch,) or last.shape != (batch,):
+    if len(counts) != batch or len(ends) != batch:
         raise ValueError(
-            f"lengths and last must be of shape ({batch},), "
-            f"got {tuple(lengths.shape)} and {tuple(last.shape)}"
+            f"lengths and last must be of shape ({batch},), got ({len(counts)},) and ({len(ends)},)"
         )
-    if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= samples.shape[1]:
-        raise ValueError(
-            f"lengths must be in [0, {samples.shape[1]}] samples, got {lengths.tolist()}"
-        )
-    if late := (state.finished & ((lengths > 0) | last)).nonzero()[:, 0].tolist():
+    if not all(0 <= count <= samples.shape[1] for count in counts):
+        raise ValueError(f"lengths must be in [0, {samples.shape[1]}] samples, got {counts}")
+    finished = state.finished.tolist()
+    late = [row for row in range(batch) if finished[row] and (counts[row] or ends[row])]
+    if late:
         raise ValueError(f"samples after the last ones in streams {late} of the batch")
 
 
-def _joined(state: EncoderState, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Waiting samples with the new ones behind them, (B, N'), and how many they are, (B,)."""
-    totals = state.pending_samples + lengths
-    both = torch.cat([state.pending, samples.to(state.pending)], dim=1)
-    place = torch.arange(_largest(totals), device=samples.device)[None]
-    waited = state.pending_samples[:, None]
-    shift = state.pending.shape[1] - waited
-    index = torch.where(place < waited, place, place + shift).clamp_max(both.shape[1] - 1)
-    return both.gather(1, index), totals
+def _joined(pending: Tensor, waited: list[int], samples: Tensor) -> Tensor:
+    """Waiting samples with the new ones behind them, (B, N')."""
+    samples = samples.to(pending)
+    if len(set(waited)) == 1:
+        return torch.cat([pending[:, : waited[0]], samples], dim=1)
+    both = torch.cat([pending, samples], dim=1)
+    place = torch.arange(both.shape[1], device=both.device)[None]
+    had = torch.tensor(waited, device=both.device, dtype=torch.long)[:, None]
+    index = torch.where(place < had, place, place + pending.shape[1] - had)
+    return both.gather(1, index.clamp_max(both.shape[1] - 1))
 
 
-def _tail(waiting: Tensor, start: Tensor, count: Tensor, width: int) -> Tensor:
-    """`count` samples of each row from `start` on, zeros behind them: (B, N'), -> (B, width)."""
-    place = torch.arange(width, device=waiting.device)[None]
-    padded = F.pad(waiting, (0, 1))
-    index = (start[:, None] + place).clamp_max(padded.shape[1] - 1)
-    return padded.gather(1, index).masked_fill(place >= count[:, None], 0.0)
+def _tail(waiting: Tensor, starts: list[int], counts: list[int], width: int) -> Tensor:
+    """`counts` samples of each row from `starts` on, zeros behind them: (B, N') -> (B, width)."""
+    rows = [row[a : a + n] for row, a, n in zip(waiting, starts, counts)]
+    return torch.stack([F.pad(row, (0, width - len(row))) for row in rows]) if rows else waiting
+
+
+def _together(parts: list[Part], lengths: list[int], nothing: Tensor) -> Tensor:
+    """The frames of all parts, (B, T, D), zero where a stream has none."""
+    if len(parts) == 1 and len(parts[0].rows) == len(lengths):
+        return parts[0].frames
+    out = nothing.new_zeros(len(lengths), max(lengths, default=0), nothing.shape[2])
+    for rows, start, frames in parts:
+        out[rows, start : start + frames.shape[1]] = frames
+    return out
 
 
 def _with_rows(state: EncoderState, rows: Tensor, changed: EncoderState) -> EncoderState:
@@ -164,7 +186,3 @@ def _with_rows(state: EncoderState, rows: Tensor, changed: EncoderState) -> Enco
     keep[rows] = False
     others = keep.nonzero()[:, 0]
     return select(stack([select(state, others), changed]), torch.cat([others, rows]).argsort())
-
-
-def _largest(counts: Tensor) -> int:
-    return int(counts.max()) if len(counts) else 0

@@ -157,7 +157,7 @@ class StreamingEncoder(nn.Module):
             dtype or weight.dtype,
         )
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(
         self,
         samples: Tensor,
