@@ -13,7 +13,7 @@ HEAD = ("name", "ratio", "goal", "unit", "ours", "peer", "note")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One comparison: `ratio` is held against `goal`, `<=1.3` or `>=5`."""
+    """One comparison: `ratio` is held against `goal`, `<=1.3` or `>=5`, if there is one."""
 
     name: str
     ratio: float
@@ -26,6 +26,8 @@ class Row:
     @property
     def is_met(self) -> bool:
         """Whether the ratio reaches the goal."""
+        if not self.goal:
+            return True
         bound = float(self.goal[2:])
         return self.ratio <= bound if self.goal.startswith("<=") else self.ratio >= bound
 

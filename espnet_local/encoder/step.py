@@ -110,8 +110,10 @@ def _encode_chunk(
     normal, statistics = normalise_waveform(samples, state.statistics)
     features = extract_features(encoder.feature_extractor, normal)
     x = encoder.encoder.feature_projection(features)  # (B, Q, D)
-    padding = ~padding_mask(lengths, x.shape[1])[:, :, None]
-    x = x.masked_fill(padding, 0.0)
+    padding = None  # as in most chunks
+    if frame_count(min(counts)) < x.shape[1]:
+        padding = ~padding_mask(lengths, x.shape[1])[:, :, None]
+        x = x.masked_fill(padding, 0.0)
     transformer = encoder.encoder.transformer
     past_frames = torch.cat([state.past_frames, x], dim=1)  # (B, P + Q, D)
     future = transformer.pos_conv_embed.kernel_size - 1 - state.past_frames.shape[1]
@@ -125,7 +127,9 @@ def _encode_chunk(
         seen_keys = torch.cat([state.sink_keys[:, i], state.left_keys[:, i], keys[i]], dim=2)
         seen_values = torch.cat([state.sink_values[:, i], state.left_values[:, i], values[i]], 2)
         x = attend(layer, x, projected.queries, seen_keys, seen_values, mask)
-    x = transformer.layer_norm(x).masked_fill(padding, 0.0)
+    x = transformer.layer_norm(x)
+    if padding is not None:
+        x = x.masked_fill(padding, 0.0)
     new = Cache(torch.stack(keys, dim=1), torch.stack(values, dim=1))
     after = replace(
         extended(state, new, lengths),

@@ -64,9 +64,9 @@ def normalise_waveform(
     whole = count // HOP_SAMPLES
     blocks = F.pad(samples, (0, -count % HOP_SAMPLES)).view(batch, -1, HOP_SAMPLES)  # (B, G, 320)
     wide = blocks.double()
-    weight = _faded_sums(before.weight, torch.ones_like(wide[..., 0]))  # (B, G + 1)
-    sums = _faded_sums(before.sums, wide.mean(-1))
-    squares = _faded_sums(before.squares, wide.square().mean(-1))
+    means = wide.mean(-1)  # (B, G)
+    values = torch.stack([torch.ones_like(means), means, wide.square().mean(-1)])
+    weight, sums, squares = _faded_sums(torch.stack(before), values)  # (B, G + 1) each
     # The prior of the mean, zero, fades as the past fills up; that of the variance stays.
     mean = sums / (weight + PRIOR_BLOCKS * (1 - weight / _FULL_WEIGHT))
     spread = squares - sums.square() / weight.clamp_min(1e-9)
@@ -81,15 +81,15 @@ def normalise_waveform(
 
 
 def _faded_sums(start: Tensor, values: Tensor) -> Tensor:
-    """s[0] = start, s[g + 1] = decay (s[g] + values[g]): (B,), (B, G) -> (B, G + 1).
+    """s[0] = start, s[g + 1] = decay (s[g] + values[g]): (..., B), (..., B, G) -> (..., B, G + 1).
 
     In pieces of a time constant: within one, a cumulative sum of values that are blown up by the
     fading still to come; over all at once that would overflow.
     """
     powers = _DECAY ** torch.arange(MEMORY_BLOCKS + 1, dtype=values.dtype, device=values.device)
-    sums = [start[:, None]]
-    for piece in values.split(MEMORY_BLOCKS, dim=1):
-        fading = powers[1 : piece.shape[1] + 1]
-        grown = (piece / powers[: piece.shape[1]]).cumsum(1)
-        sums.append((sums[-1][:, -1:] + grown) * fading)
-    return torch.cat(sums, dim=1)
+    sums = [start[..., None]]
+    for piece in values.split(MEMORY_BLOCKS, dim=-1):
+        count = piece.shape[-1]
+        grown = (piece / powers[:count]).cumsum(-1)
+        sums.append((sums[-1][..., -1:] + grown) * powers[1 : count + 1])
+    return torch.cat(sums, dim=-1)
