@@ -29,7 +29,7 @@ demo:  ## from nothing to a WER table
 # is pyworld: it needs Python's headers to build, and only ESPnet's speech synthesis uses it.
 compile := uv pip compile --quiet --universal --python-version 3.10 --fork-strategy fewest \
 	--no-header --no-annotate
-wanted := grep -vE "^pyworld==|python_full_version >= '3.13'|sys_platform == 'win32'"
+wanted := grep -vE "^pyworld==|python_full_version >= '3.13'|sys_platform == '(win32|emscripten)'"
 
 requirements:  ## pins the newest versions that pyproject.toml allows
 	@$(env) && $(compile) pyproject.toml | $(wanted) > requirements.new

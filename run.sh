@@ -34,7 +34,8 @@ tag=                #| match ^[^/[:space:]]*$ | name of the experiment; <corpus>
 sets="test"         #| match ^[^,[:space:]]+(,[^,[:space:]]+)*$ | sets to decode, such as dev,test
 token_type=char     #| one_of unigram bpe char | kind of tokens: unigram, bpe or char
 vocab_size=500      #| int 1 | number of tokens (unigram and bpe)
-pretrained=         #| path | checkpoint that stage 1 starts from
+pretrained=         #| text | checkpoint, folder, Hugging Face id or torchaudio bundle for stage 1
+trust_pickle=false  #| flag | the pretrained checkpoint may execute what it holds
 language=en         #| text | of the mini corpus: en, de or es
 audio_format=flac.ark  #| one_of flac.ark wav flac | how prepared audio is stored: flac.ark, wav or flac
 fsdd_dir=           #| path | folder laid out like the Free Spoken Digit Dataset
@@ -69,8 +70,7 @@ esac
     usage_error "--fsdd_split needs --corpus fsdd, got $corpus"
 [[ $language == en || $corpus == mini ]] ||
     usage_error "--language needs --corpus mini, got $corpus"
-[[ -z $pretrained || -f $pretrained ]] ||
-    usage_error "--pretrained must be a checkpoint, there is no file '$pretrained'"
+[[ ! -e $(absolute "$pretrained") ]] || pretrained=$(absolute "$pretrained")
 # For hints on what to run.
 XLSR_CALL=$(own_call stage stop_stage substage)
 export XLSR_CALL
@@ -97,8 +97,9 @@ timed() { # timed <stage> <command...>
 
 shared_tokens=()
 from_mini=false
+makes_pretrained=()
 if [[ $corpus == fsdd && -z $pretrained ]]; then
-    from_mini=true
+    from_mini=true makes_pretrained=(--makes_pretrained)
     pretrained=$expdir/mini_$size$debug_suffix/stage1/valid.wer.best.pth
     shared_tokens=(--reuse "$data/mini$debug_suffix/$token_list")
 fi
@@ -106,11 +107,13 @@ data_call=(python -m local.corpora --corpus "$corpus" --output "$dir" --nj "$nj"
     --audio_format "$audio_format" "${corpus_args[@]}" "${debug_flag[@]}")
 training=(--data "$dir" --tokens "$tokens" --size "$size" --corpus "$conf" --expdir "$exp"
     --ngpu "$ngpu" --seed "$seed" ${pretrained:+--pretrained "$pretrained"} "${debug_flag[@]}")
+if [[ $trust_pickle == true ]]; then training+=(--trust_pickle); fi
 
 # Mistakes in the call are found before anything is made.
 "${data_call[@]}" --check
 python -m local.preflight --stage "$stage" --stop_stage "$stop_stage" \
     ${substage:+--substage "$substage"} --sets "${test_sets[@]}" --backend "$cmd_backend" \
+    "${makes_pretrained[@]}" \
     "${training[@]}"
 
 if [[ $from_mini == true ]]; then

@@ -16,6 +16,7 @@ from espnet_local.bin.train import training_options
 from espnet_local.cli import log_to_stderr, recipe_call, run
 from espnet_local.config import nearest
 from espnet_local.decode.plan import finished_substages, load_decode_spec
+from espnet_local.encoder.pretrained.names import check_name
 from espnet_local.stamp import STAMP_NAME
 from espnet_local.training.espnet_check import check_with_espnet
 from espnet_local.training.plan import check_parents
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     log_to_stderr()
     if options.backend == "local" and options.ngpu > (count := len(visible_gpus())):
         raise ValueError(f"--ngpu {options.ngpu}: this machine has {count} GPUs")
+    if options.pretrained is not None and not options.makes_pretrained:
+        check_name(options.pretrained)
     stages = range(options.stage, options.stop_stage + 1)
     _check_sets(options, stages)
     if DECODING in stages:
@@ -89,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--stop_stage", type=int, required=True, help="-1..7, as --stage")
     add("--sets", nargs="+", required=True, help="to be decoded")
     add("--backend", default="local", help="where jobs run; the GPUs of other places are not known")
+    add("--makes_pretrained", action="store_true", help="the pretrained weights are to be made yet")
     add("--decode_config", type=Path, default=Path("conf/decode.yaml"))
     return parser
 

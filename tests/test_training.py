@@ -9,10 +9,12 @@ import pytest
 import torch
 import yaml
 from toy_corpus import make_toy, tone_utterance, train
+from toy_wav2vec2 import tiny_wav2vec2
 
 from espnet_local.config import ContextSpec
 from espnet_local.decode.greedy import greedy_search
 from espnet_local.decode.model import load_model
+from espnet_local.encoder.pretrained.sources import read_pretrained
 from espnet_local.stamp import read_stamp
 from espnet_local.training.plan import BEST_CHECKPOINT
 
@@ -88,11 +90,35 @@ def test_checkpoint_that_is_none_of_ours_is_refused_before_anything_is_written(
 ):
     (tmp_path / "x.pth").write_text("nothing of the kind")
     other = str(toy / "exp_other")
-    with pytest.raises(ValueError, match="x.pth: not a checkpoint of this project"):
+    with pytest.raises(ValueError, match="x.pth: not a readable checkpoint"):
         train(
             toy, monkeypatch, "--stage", "1", "--expdir", other, "--pretrained", f"{tmp_path}/x.pth"
         )
     assert not Path(other).exists()
+
+
+def test_stage_1_begins_with_a_published_encoder_weight_for_weight(toy, monkeypatch, tmp_path):
+    model = tiny_wav2vec2()
+    model.save_pretrained(tmp_path / "hf")
+    plan = {"substages": {"1": {"parent": "pretrained", "epochs": 1, "lr_scale": 1e-30}}}
+    (tmp_path / "stages.yaml").write_text(yaml.safe_dump(plan))
+    own = ("--expdir", f"{tmp_path}/exp", "--plan", f"{tmp_path}/stages.yaml")
+    train(toy, monkeypatch, "--stage", "1", *own, "--pretrained", f"{tmp_path}/hf")
+    trained = weights(tmp_path / "exp/stage1")
+    expected = read_pretrained(str(tmp_path / "hf")).weights
+    assert len(expected) > 80
+    for name, value in expected.items():
+        torch.testing.assert_close(trained[f"encoder.{name}"], value, atol=1e-6, rtol=0)
+
+
+def test_a_published_encoder_of_another_size_is_refused_before_anything_is_written(
+    toy, monkeypatch, tmp_path
+):
+    tiny_wav2vec2(num_hidden_layers=3).save_pretrained(tmp_path / "hf")
+    own = ("--expdir", f"{tmp_path}/exp", "--pretrained", f"{tmp_path}/hf")
+    with pytest.raises(ValueError, match=r"hf does not fit size tiny: missing weights .*layers\.3"):
+        train(toy, monkeypatch, "--stage", "1", *own)
+    assert not (tmp_path / "exp").exists()
 
 
 def test_pending_names_what_is_not_trained_and_trains_nothing(toy, monkeypatch, capsys):

@@ -78,6 +78,7 @@ def training_options(options: argparse.Namespace) -> TrainingOptions:
         seed=options.seed,
         debug=options.debug,
         pretrained=options.pretrained,
+        trust_pickle=options.trust_pickle,
     )
 
 
@@ -96,7 +97,8 @@ def parser() -> argparse.ArgumentParser:
     add("--plan", type=Path, default=Path("conf/stages.yaml"))
     add("--ngpu", type=int, default=0)
     add("--seed", type=int, default=0)
-    add("--pretrained", type=Path, help="checkpoint that stage 1 starts from")
+    add("--pretrained", help="checkpoint, folder, Hugging Face id or bundle for stage 1")
+    add("--trust_pickle", action="store_true", help="it may execute what it holds")
     add("--debug", action="store_true", help="one epoch of a few batches")
     add("--pending", action="store_true", help="only name the sub-stages that are not done")
     return parser

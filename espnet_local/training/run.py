@@ -21,7 +21,7 @@ from espnet_local.files import atomic_open, read_table, write_table, write_text
 from espnet_local.stamp import write_stamp
 from espnet_local.tokens import Tokenizer
 from espnet_local.training.espnet_check import write_config
-from espnet_local.training.initial import pretrained_init_params
+from espnet_local.training.initial import InitialWeights, pretrained_weights
 from espnet_local.training.setup import AUDIO_TYPE, Setup
 from espnet_local.training.warm_start import learn_ctc, learn_log_mel, save_warm_start
 
@@ -61,7 +61,10 @@ def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
     logging.getLogger().addHandler(log_file)
     try:
         config = _complete_config(setup)
-        config["init_param"] = _warm_start(setup, report) if named is None else named
+        if named is None:
+            config["init_param"] = _warm_start(setup, report)
+        else:
+            config["init_param"] = named.init_params(setup.folder)
         path = write_config(setup, config)
         ReportingTrainer.report = staticmethod(report)
         with warnings.catch_warnings():
@@ -165,17 +168,22 @@ def _complete_config(setup: Setup) -> dict[str, Any]:
     return config
 
 
-def _named_weights(setup: Setup) -> list[str] | None:
-    """ESPnet's `init_param` for weights that lie in a file, None where there are none.
+def _named_weights(setup: Setup) -> InitialWeights | None:
+    """The weights of the parent or of a pretrained encoder, None where neither is named.
 
     Raises:
-        ValueError: when a checkpoint that was named is none of ours.
+        FileNotFoundError, ValueError: for pretrained weights that cannot be had or do not fit.
     """
     if setup.parent is not None:
         # All weights; the count of batches begins anew with the draws of this sub-stage.
-        return [f"{setup.parent.checkpoint}:::encoder.train_batches"]
+        return InitialWeights(init_param=f"{setup.parent.checkpoint}:::encoder.train_batches")
     if setup.options.pretrained is not None:
-        return pretrained_init_params(setup.options.pretrained, setup.options.tokens)
+        return pretrained_weights(
+            setup.options.pretrained,
+            setup.options.tokens,
+            _encoder_spec(setup),
+            setup.options.trust_pickle,
+        )
     return None
 
 

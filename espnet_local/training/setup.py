@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from espnet_local.config import from_mapping, load_yaml, to_mapping
+from espnet_local.encoder.pretrained.names import check_name, weight_files
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.files import fingerprint
 from espnet_local.stamp import read_stamp
@@ -46,7 +47,8 @@ class TrainingOptions:
     ngpu: int = 0
     seed: int = 0
     debug: bool = False
-    pretrained: Path | None = None  # checkpoint that stage 1 starts from
+    pretrained: str | None = None  # what stage 1 starts from, see `encoder.pretrained`
+    trust_pickle: bool = False  # it may execute what it holds
 
     def __post_init__(self) -> None:
         if self.ngpu < 0:
@@ -80,7 +82,8 @@ class Setup:
         if self.parent is not None:
             files.append(self.parent.checkpoint)
         elif options.pretrained is not None:
-            files.append(options.pretrained)
+            check_name(options.pretrained)
+            files += weight_files(options.pretrained)
         for path in files:
             if not path.exists():
                 raise FileNotFoundError(2, "no such file", str(path))
@@ -90,6 +93,11 @@ class Setup:
         stamp = read_stamp(self.options.data)
         return stamp["fingerprint"] if stamp else None
 
+    def _pretrained_name(self) -> str | None:
+        """What pretrained weights are called, where no file here can tell whether they changed."""
+        name = self.options.pretrained
+        return None if name is None or weight_files(name) else name
+
     def fingerprint(self) -> str:
         """Equal when config, data, tokens and parent are equal."""
         values = {
@@ -97,6 +105,7 @@ class Setup:
             "corpus": self._corpus(),
             "recipe": to_mapping(self.recipe) if self.parent is None else None,
             "parent": self.parent.fingerprint if self.parent else None,
+            "pretrained": None if self.parent else self._pretrained_name(),
         }
         return fingerprint(values, self.input_files())
 

@@ -1,0 +1,332 @@
+"""Published encoders: every name mapped, activations those of the original programs."""
+
+import argparse
+import dataclasses
+import json
+import re
+import urllib.error
+import urllib.request
+
+import pytest
+import torch
+import torchaudio
+from safetensors.torch import save_file
+from torchaudio.models import wav2vec2_model
+from torchaudio.models.wav2vec2.utils import import_fairseq
+from toy_wav2vec2 import hf_config, tiny_wav2vec2, wav2vec2
+
+from espnet_local.config import ContextSpec
+from espnet_local.encoder import streaming
+from espnet_local.encoder.pretrained.names import check_fit, to_ours
+from espnet_local.encoder.pretrained.sources import read_pretrained
+from espnet_local.encoder.spec import ARCHITECTURES, EncoderSpec
+from espnet_local.encoder.streaming import StreamingEncoder
+from espnet_local.encoder.waveform import NormalisedWaveform, initial_statistics
+
+
+@pytest.fixture(scope="module")
+def original():
+    """transformers' own model with random weights."""
+    return tiny_wav2vec2()
+
+
+@pytest.fixture
+def hf_folder(original, tmp_path):
+    original.save_pretrained(tmp_path / "hf")
+    return tmp_path / "hf"
+
+
+def our_encoder(weights, size="tiny"):
+    encoder = StreamingEncoder(EncoderSpec(size=size)).eval()
+    check_fit({k: v for k, v in weights.items() if "mask" not in k}, places(encoder))
+    missing, surplus = encoder.load_state_dict(weights, strict=False)
+    assert not surplus
+    assert set(missing) <= {"train_batches", "feature_mask.embedding"}
+    return encoder
+
+
+def places(encoder):
+    skipped = ("train_batches", "feature_mask.embedding")
+    return {k: v for k, v in encoder.state_dict().items() if k not in skipped}
+
+
+@torch.no_grad()
+def frames_of(encoder, samples, monkeypatch):
+    """Full context, of a waveform that is taken as it is."""
+    monkeypatch.setattr(
+        streaming,
+        "normalise_waveform",
+        lambda x: NormalisedWaveform(x, initial_statistics(len(x), "cpu")),
+    )
+    lengths = torch.full((len(samples),), samples.shape[1])
+    return encoder.forward_context(samples, lengths, ContextSpec())[0]
+
+
+def assert_same_activations(original, encoder, monkeypatch):
+    samples = torch.randn(2, 9_000, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = original(samples).last_hidden_state
+    found = frames_of(encoder, samples, monkeypatch)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("file", ["safetensors", "bin", "bin of a model with a head"])
+def test_a_hugging_face_folder_gives_transformers_activations(
+    original, hf_folder, file, monkeypatch
+):
+    if file != "safetensors":
+        prefix = "wav2vec2." if "head" in file else ""
+        weights = {prefix + k: v for k, v in original.state_dict().items()}
+        if prefix:
+            weights |= {"quantizer.codevectors": torch.zeros(2), "project_q.bias": torch.zeros(2)}
+        (hf_folder / "model.safetensors").unlink()
+        torch.save(weights, hf_folder / "pytorch_model.bin")
+    found = read_pretrained(str(hf_folder))
+    assert found.form == "huggingface"
+    assert_same_activations(original, our_encoder(found.weights), monkeypatch)
+
+
+@pytest.mark.slow
+def test_the_300_m_architecture_gives_transformers_activations(tmp_path, monkeypatch):
+    large = wav2vec2("xlsr_300m")
+    large.save_pretrained(tmp_path / "hf")
+    encoder = our_encoder(read_pretrained(str(tmp_path / "hf")).weights, "xlsr_300m")
+    samples = torch.randn(1, 9_000, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = large(samples).last_hidden_state
+    found = frames_of(encoder, samples, monkeypatch)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+NEW_NORM = ("parametrizations.weight.original0", "parametrizations.weight.original1")
+OLD_NORM = ("weight_g", "weight_v")
+
+
+def renamed(weights, before, after):
+    for old, new in zip(before, after):
+        weights = {k.replace(old, new): v for k, v in weights.items()}
+    return weights
+
+
+def old_weight_norm(weights):
+    """The names of the positional convolution before torch 2.0."""
+    return renamed(weights, NEW_NORM, OLD_NORM)
+
+
+@pytest.mark.parametrize("rename", [dict, old_weight_norm])
+def test_torchaudios_names_are_ours_in_both_forms_of_weight_norm(rename):
+    encoder = StreamingEncoder(EncoderSpec(size="tiny"))
+    expected = places(encoder)
+    found = to_ours({**rename(expected), "aux.weight": torch.zeros(1)}, "torchaudio")
+    assert found.keys() == expected.keys()
+    assert all(found[k] is expected[k] for k in expected)
+
+
+def fairseq_names(ours):
+    """Our names as fairseq has them: the reverse of the rules, written down once more."""
+    layer, theirs = r"encoder\.transformer\.layers\.(\d+)\.", r"encoder.layers.\1."
+    conv, their_conv = r"(feature_extractor\.conv_layers\.\d+\.)", r"\g<1>"
+    swaps = [
+        (conv + r"conv\.", their_conv + "0."),
+        (conv + r"layer_norm\.", their_conv + "2.1."),
+        (r"encoder\.feature_projection\.projection\.", "post_extract_proj."),
+        (r"encoder\.feature_projection\.layer_norm\.", "layer_norm."),
+        (r"encoder\.transformer\.pos_conv_embed\.conv\.", "encoder.pos_conv.0."),
+        (layer + r"layer_norm\.", theirs + "self_attn_layer_norm."),
+        (layer + r"attention\.", theirs + "self_attn."),
+        (layer + r"feed_forward\.intermediate_dense\.", theirs + "fc1."),
+        (layer + r"feed_forward\.output_dense\.", theirs + "fc2."),
+        (r"encoder\.transformer\.", "encoder."),
+    ]
+    found = {}
+    for name, value in old_weight_norm(ours).items():
+        pattern, fairseq = next(swap for swap in swaps if re.match(swap[0], name))
+        found[re.sub(f"^{pattern}", fairseq, name)] = value
+    return found
+
+
+@pytest.fixture
+def fairseq(tmp_path):
+    """A checkpoint as fairseq writes it, and the weights in it under our names."""
+    torch.manual_seed(0)
+    expected = places(StreamingEncoder(EncoderSpec(size="tiny")))
+    weights = {
+        **fairseq_names(expected),
+        "mask_emb": torch.ones(144),
+        "quantizer.vars": torch.zeros(3),
+        "final_proj.weight": torch.zeros(3),
+    }
+    path = tmp_path / "xlsr_53_56k.pt"
+    checkpoint = {"args": argparse.Namespace(arch="wav2vec2"), "cfg": None, "model": weights}
+    torch.save(checkpoint, path)
+    return path, weights, expected
+
+
+def test_a_fairseq_checkpoint_is_read_without_executing_anything(fairseq):
+    path, _, expected = fairseq
+    found = read_pretrained(str(path))
+    assert found.form == "fairseq"
+    assert torch.equal(found.weights.pop("feature_mask.embedding"), torch.ones(144))
+    assert found.weights.keys() == expected.keys()
+    assert all(torch.equal(found.weights[k], expected[k]) for k in expected)
+
+
+def test_fairseqs_names_are_mapped_as_torchaudios_importer_does_it(fairseq):
+    _, weights, _ = fairseq
+    theirs = import_fairseq._convert_state_dict(weights)
+    ours = to_ours(weights, "fairseq")
+    ours.pop("feature_mask.embedding")
+    theirs = renamed(theirs, OLD_NORM, NEW_NORM)
+    assert theirs.keys() == ours.keys()
+    assert all(theirs[k] is ours[k] for k in ours)
+
+
+class Touch:
+    """Executes something when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_that_would_execute_something_asks_for_trust(fairseq, tmp_path):
+    path, weights, expected = fairseq
+    torch.save({"cfg": Touch(tmp_path / "touched"), "model": weights}, path)
+    with pytest.raises(
+        ValueError, match=r"xlsr_53_56k.pt: holds more .* say so with --trust_pickle"
+    ):
+        read_pretrained(str(path))
+    assert not (tmp_path / "touched").exists()
+    assert read_pretrained(str(path), trust_pickle=True).weights.keys() > expected.keys()
+    assert (tmp_path / "touched").exists()
+
+
+ONE = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("defect", "message"),
+    [
+        (
+            lambda w: w.pop("encoder.layers.2.fc1.bias"),
+            "missing weights .*layers.2.feed_forward.inter",
+        ),
+        (
+            lambda w: w.update({"encoder.layers.2.fc3.bias": torch.zeros(1)}),
+            "surplus weights .*fc3.bias",
+        ),
+        (
+            lambda w: w.update({"encoder.layers.9.fc1.bias": torch.zeros(1)}),
+            "surplus weights .*layers.9",
+        ),
+        (
+            lambda w: w.update({"layer_norm.bias": torch.zeros(5)}),
+            r"projection|layer_norm.bias must be of shape \(64,\), got \(5,\)",
+        ),
+        (
+            lambda w: w.update({"feature_extractor.conv_layers.0.2.weight": torch.zeros(1)}),
+            "group norm",
+        ),
+    ],
+)
+def test_every_planted_defect_is_found(fairseq, defect, message):
+    _, weights, expected = fairseq
+    defect(weights)
+
+    def load():
+        ours = to_ours(weights, "fairseq")
+        ours.pop("feature_mask.embedding")
+        check_fit(ours, expected)
+
+    with pytest.raises(ValueError, match=message):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"feat_extract_norm": "group"}, "group norm"),
+        ({"do_stable_layer_norm": False}, "do_stable_layer_norm must be true"),
+        ({"model_type": "hubert"}, "model_type must be wav2vec2, got 'hubert'"),
+    ],
+)
+def test_other_models_are_refused_with_the_reason(tmp_path, change, message):
+    (tmp_path / "config.json").write_text(json.dumps({**hf_config(), **change}))
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=message):
+        read_pretrained(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: (p / "config.json").unlink(), "must hold config.json"),
+        (
+            lambda p: (p / "model.safetensors").unlink(),
+            "must hold model.safetensors or",
+        ),
+        (
+            lambda p: (p / "model.safetensors").write_bytes(b"xx"),
+            "safetensors is not readable",
+        ),
+    ],
+)
+def test_a_broken_folder_is_an_error_naming_it(tmp_path, make, message):
+    (tmp_path / "config.json").write_text(json.dumps(hf_config()))
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    make(tmp_path)
+    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}: .*{message}"):
+        read_pretrained(str(tmp_path))
+
+
+def test_a_name_of_nothing_is_an_error_with_a_hint():
+    with pytest.raises(FileNotFoundError, match="WAV2VEC2_XLSR53"):
+        read_pretrained("WAV2VEC_XLSR53")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """torch.hub's cache in a folder of its own, and XLSR-53's bundle with a tiny model in it."""
+    shape = ARCHITECTURES["tiny"]
+    bundle = torchaudio.pipelines.WAV2VEC2_XLSR53
+    params = {
+        **bundle._params,
+        "extractor_conv_layer_config": [list(layer) for layer in shape.conv_layers],
+        "encoder_embed_dim": shape.dim,
+        "encoder_pos_conv_kernel": shape.position_kernel,
+        "encoder_num_layers": shape.layers,
+        "encoder_num_heads": shape.heads,
+        "encoder_ff_interm_features": shape.feed_forward_dim,
+    }
+    tiny = dataclasses.replace(bundle, _params=params)
+    monkeypatch.setattr(torchaudio.pipelines, "WAV2VEC2_XLSR53", tiny)
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path))
+    yield tmp_path / "checkpoints" / bundle._path, params
+    torch.hub.set_dir(before)
+
+
+def test_a_bundle_in_the_cache_is_torchaudios_model(hub, monkeypatch):
+    path, params = hub
+    torch.manual_seed(0)
+    original = wav2vec2_model(**params).eval()
+    path.parent.mkdir()
+    torch.save(original.state_dict(), path)
+    found = read_pretrained("WAV2VEC2_XLSR53")
+    assert found.form == "torchaudio"
+    samples = torch.randn(2, 9_000, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, _ = original(samples)
+    frames = frames_of(our_encoder(found.weights), samples, monkeypatch)
+    torch.testing.assert_close(frames, expected, atol=1e-5, rtol=0)
+
+
+def test_a_bundle_without_a_network_says_which_file_to_put_where(hub, monkeypatch):
+    def fail(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    with pytest.raises(ValueError, match=r"put https://.*xlsr53.pth into .*checkpoints"):
+        read_pretrained("WAV2VEC2_XLSR53")
