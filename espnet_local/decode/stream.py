@@ -102,7 +102,7 @@ class Stream:
 
     def peek(self, count: int) -> Tensor:
         """The next samples, `count` at most, left where they are. (N,)"""
-        parts = [np.zeros(0, np.float32)]
+        parts: list[np.ndarray] = [np.zeros(0, np.float32)]
         for packet in self._inbox:
             if count <= 0:
                 break
