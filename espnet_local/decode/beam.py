@@ -53,6 +53,7 @@ class BeamState:
     prefix_key: Tensor  # (B, K, 2) int64, hashes of all labels but the last
     recent: Tensor  # (B, K, M, 3) float64: label, frame, log-probability; not certain yet
     recents: Tensor  # (B, K) int64, how many of them
+    settled_frame: Tensor  # (B,) float64, of the last label that became certain
 
     @property
     def best(self) -> Tensor:
@@ -98,6 +99,7 @@ class BeamSearch:
             prefix_key=torch.full((*shape, 2), -1, dtype=torch.long, device=device),
             recent=torch.zeros(*shape, RECENT_LABELS, 3, dtype=torch.float64, device=device),
             recents=nothing,
+            settled_frame=torch.zeros(batch, dtype=torch.float64, device=device),
         )
 
     @on_one_thread
@@ -207,6 +209,7 @@ def _one_frame(state: BeamState, logprob: Tensor, blank: int) -> BeamState:
         prefix_key=torch.where(unchanged, prefix_key, key),
         recent=recent,
         recents=recents,
+        settled_frame=state.settled_frame,
     )
 
 
@@ -245,11 +248,13 @@ def _settle(state: BeamState, due: Tensor) -> tuple[BeamState, list[list[tuple[f
     common = shared.masked_fill(score.isinf(), RECENT_LABELS).amin(dim=1)  # (B,)
     taken = torch.where(due, common, 0)
     index = (place + taken[:, None]).clamp_max(RECENT_LABELS - 1)  # (B, M)
+    newest = best[..., FRAME].take_along_dim((taken - 1).clamp_min(0)[:, None], dim=1)[:, 0]
     after = replace(
         state,
         score=score,
         recent=state.recent.take_along_dim(index[:, None, :, None], dim=2),
         recents=(state.recents - taken[:, None]).clamp_min(0),
+        settled_frame=torch.where(taken > 0, newest, state.settled_frame),
     )
     return after, [row[:n] for row, n in zip(best.tolist(), taken.tolist())]
 
@@ -269,8 +274,14 @@ def _of_best(values: Tensor, best: Tensor) -> Tensor:
 
 
 def _recent_of_best(state: BeamState) -> Tensor:
-    """(B, M, 3)"""
-    return state.recent.take_along_dim(state.best[:, None, None, None], dim=1)[:, 0]
+    """(B, M, 3); no label is earlier than what settled before.
+
+    What settled has the times of the hypothesis that was the best then; another one, now the best,
+    may have had the same labels at other times.
+    """
+    recent = state.recent.take_along_dim(state.best[:, None, None, None], dim=1)[:, 0]
+    label, frame, logprob = recent.unbind(dim=-1)
+    return torch.stack([label, frame.maximum(state.settled_frame[:, None]), logprob], dim=-1)
 
 
 def _labels(entries: list[tuple[float, ...]]) -> Labels:
