@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_encoder import make_encoder, noise
 
 from espnet_local.config import HOP_SAMPLES, RECEPTIVE_SAMPLES, ContextSpec
 from espnet_local.contexts import ContextDraws
@@ -17,24 +18,9 @@ from espnet_local.encoder.waveform import normalise_waveform
 TOLERANCE = 1e-4
 
 
-def make_encoder(**options) -> StreamingEncoder:
-    torch.manual_seed(0)
-    encoder = StreamingEncoder(EncoderSpec(size="tiny", **options)).eval()
-    # Larger weights than at the start of training: an untrained model hardly attends.
-    with torch.no_grad():
-        for name, parameter in encoder.named_parameters():
-            if "attention" in name and name.endswith("weight"):
-                parameter.mul_(4.0)
-    return encoder
-
-
 @pytest.fixture(scope="module")
 def encoder() -> StreamingEncoder:
     return make_encoder()
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 streaming_contexts = st.builds(

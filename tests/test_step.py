@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_encoder import make_encoder, noise
 
 from espnet_local.config import ContextSpec
 from espnet_local.encoder.cache import chunk_samples
@@ -18,25 +19,9 @@ TOLERANCE = 1e-4
 CONTEXT = ContextSpec(chunk_frames=4, left_chunks=1, sink_frames=6)
 
 
-def make_encoder(size: str = "tiny") -> StreamingEncoder:
-    torch.manual_seed(0)
-    encoder = StreamingEncoder(EncoderSpec(size=size)).eval()
-    # Larger weights than at the start of training: an untrained model hardly attends.
-    if size == "tiny":
-        with torch.no_grad():
-            for name, parameter in encoder.named_parameters():
-                if "attention" in name and name.endswith("weight"):
-                    parameter.mul_(4.0)
-    return encoder
-
-
 @pytest.fixture(scope="module")
 def encoder() -> StreamingEncoder:
     return make_encoder()
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 contexts = st.builds(
@@ -126,7 +111,8 @@ def test_a_stream_of_the_300_m_model_equals_the_masked_offline_pass(large_encode
 
 @pytest.fixture(scope="module")
 def large_encoder() -> StreamingEncoder:
-    return make_encoder("xlsr_300m")
+    torch.manual_seed(0)
+    return StreamingEncoder(EncoderSpec(size="xlsr_300m")).eval()
 
 
 def test_a_stream_hears_its_sinks_after_the_left_context_has_moved_on(encoder):

@@ -76,8 +76,8 @@ def _bundle_weights(name: str) -> dict[str, Tensor]:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise ValueError(
-            f"download failed ({error}); on a machine without a network put "
-            f"https://download.pytorch.org/torchaudio/models/{bundle._path} into {folder}"
+            f"download failed ({error}); on a machine without a network put torchaudio's file "
+            f"{bundle._path} into {folder}"
         ) from None
 
 
