@@ -5,13 +5,16 @@ ESPnet's registries are dictionaries made to be extended; nothing of ESPnet is r
 
 from __future__ import annotations
 
+import argparse
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
+import torch
 from espnet2.asr.decoder.abs_decoder import AbsDecoder
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
+from espnet2.tasks.abs_task import optim_classes
 from espnet2.tasks.asr import ASRTask, decoder_choices, encoder_choices, model_choices
 from espnet2.train.dataset import DATA_TYPES
 from espnet2.train.reporter import SubReporter, aggregate
@@ -19,6 +22,7 @@ from espnet2.train.trainer import Trainer
 
 from espnet_local.audio import AudioReader
 from espnet_local.config import from_mapping
+from espnet_local.encoder.pretrained.fit import encoder_weights
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.encoder.streaming import StreamingEncoder
 from espnet_local.model import XlsrTransducerModel
@@ -28,10 +32,16 @@ from espnet_local.transducer.predictor import PredictorSpec
 
 
 class XlsrStreamingEncoder(StreamingEncoder, AbsEncoder):
-    """`encoder: xlsr_streaming`; `encoder_conf` holds the fields of `EncoderSpec`."""
+    """`encoder: xlsr_streaming`; `encoder_conf` holds the fields of `EncoderSpec`.
+
+    With `pretrained` in an ESPnet config of a user's own, the weights are read here. The recipe
+    reads them itself and leaves the key out of the experiment's config, which then needs no file.
+    """
 
     def __init__(self, input_size: int = 1, **encoder_conf: Any) -> None:
         super().__init__(from_mapping(EncoderSpec, encoder_conf, "encoder_conf"))
+        if self.spec.pretrained is not None:
+            self.load_state_dict(encoder_weights(self.spec.pretrained, self), strict=False)
 
 
 class EspnetStatelessPredictor(EspnetSearchMixin, AbsDecoder):
@@ -116,6 +126,31 @@ class XlsrTransducerTask(ASRTask):
     """ESPnet's ASR task with our trainer."""
 
     trainer = ReportingTrainer
+
+    @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: torch.nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        """As ESPnet's, with the encoder's weights as a second group where it learns slower.
+
+        Raises:
+            ValueError: for an option of ESPnet that makes groups of its own.
+        """
+        scale = model.encoder.spec.lr_scale
+        if scale == 1.0:
+            return super().build_optimizers(args, model)
+        if args.exclude_weight_decay or args.sharded_ddp:
+            raise ValueError(
+                "encoder_conf.lr_scale goes without exclude_weight_decay and sharded_ddp, "
+                f"got lr_scale {scale}"
+            )
+        encoder = list(model.encoder.parameters())
+        members = {id(parameter) for parameter in encoder}
+        groups = [
+            {"params": [p for p in model.parameters() if id(p) not in members]},
+            {"params": encoder, "lr": args.optim_conf["lr"] * scale},
+        ]
+        return [optim_classes[args.optim](groups, **args.optim_conf)]
 
 
 register()

@@ -77,11 +77,8 @@ def _check_training(options: argparse.Namespace, stages: list[int]) -> list[str]
             check_parents(configs.plan, name, options.expdir, chosen)
             chosen.append(name)
     training = training_options(options)
-    setups = [
-        make_setup(configs.plan, name, configs.size, configs.recipe, None, training)
-        for name in chosen
-    ]
-    check_with_espnet(setups, configs.size_files)
+    setups = [make_setup(configs.plan, name, configs.size, None, training) for name in chosen]
+    check_with_espnet(setups, configs.size.files)
     return chosen
 
 

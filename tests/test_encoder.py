@@ -215,6 +215,31 @@ def test_frozen_front_end_gets_no_gradient():
     assert encoder.encoder.transformer.layers[0].attention.q_proj.weight.grad is not None
 
 
+def test_gradient_checkpointing_changes_no_gradient_and_keeps_fewer_activations():
+    samples, lengths = noise(2, 16_000), torch.tensor([16_000, 12_000])
+    contexts = ContextDraws(chunk_frames=(8,), left_chunks=(1,))
+    found, kept = [], []
+
+    def count(value: torch.Tensor) -> torch.Tensor:
+        kept[-1] += value.numel()
+        return value
+
+    for checkpointing in (False, True):
+        encoder = make_encoder(
+            gradient_checkpointing=checkpointing, contexts=contexts, dropout=0.1, layer_drop=0.3
+        ).train()
+        torch.manual_seed(3)
+        kept.append(0)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
+            encoder(samples, lengths)[0].square().sum().backward()
+        found.append({n: p.grad for n, p in encoder.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    assert len(found[0]) > 60
+    for name in found[0]:
+        torch.testing.assert_close(found[0][name], found[1][name], atol=1e-5, rtol=1e-5)
+    assert kept[1] < 0.8 * kept[0]
+
+
 def test_transformer_thaws_after_so_many_batches():
     encoder = make_encoder(thaw_after_batches=2).train()
     samples, lengths = noise(1, 8_000), torch.tensor([8_000])

@@ -42,16 +42,54 @@ def test_shipped_plan_has_the_eleven_sub_stages_of_the_method(plan):
 
 
 @pytest.mark.parametrize(
-    ("size", "corpus"), [("tiny", None), ("xlsr_300m", None), ("tiny", "mini"), ("tiny", "fsdd")]
+    ("size", "corpus", "architecture"),
+    [
+        ("tiny", None, "tiny"),
+        ("tiny", "mini", "tiny"),
+        ("tiny", "fsdd", "tiny"),
+        ("xlsr53", None, "xlsr_300m"),
+        ("xlsr53_40gb", None, "xlsr_300m"),
+        ("xlsr_300m", None, "xlsr_300m"),
+        ("xlsr_1b", None, "xlsr_1b"),
+        ("xlsr_2b", None, "xlsr_2b"),
+    ],
 )
-def test_shipped_configs_are_read(size, corpus):
+def test_shipped_configs_are_read(size, corpus, architecture):
     from espnet_local.training.setup import load_size
 
-    overrides = ROOT / f"egs/xlsr_transducer/{corpus}/conf/{size}.yaml"
-    config, _ = load_size(
-        ROOT / f"conf/{size}.yaml", overrides if corpus and overrides.exists() else None
-    )
-    assert config["encoder_conf"]["size"] == size
+    overrides = ROOT / f"egs/xlsr_transducer/{corpus}/conf"
+    config = load_size(ROOT / f"conf/{size}.yaml", overrides if corpus else None)
+    assert config.espnet["encoder_conf"]["size"] == architecture
+
+
+def test_a_size_builds_on_its_base_and_a_corpus_changes_both(tmp_path):
+    from espnet_local.training.setup import load_size
+
+    optimiser = "optim_conf: {lr: 1.0, betas: [0.9, 0.98]}\nencoder_conf: {size: tiny}\n"
+    files = {
+        "conf/small.yaml": f"{optimiser}num_iters_per_epoch: 4\ngrad_clip: 1.0\nlog_interval: 1\n",
+        "conf/large.yaml": "base: small\nnum_iters_per_epoch: 8\n",
+        "own/small.yaml": "num_iters_per_epoch: 5\ngrad_clip: 2.0\n",
+        "own/large.yaml": "log_interval: 3\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    size = load_size(tmp_path / "conf/large.yaml", tmp_path / "own")
+    found = [size.espnet[k] for k in ("num_iters_per_epoch", "grad_clip", "log_interval")]
+    assert found == [8, 2.0, 3]
+    assert [Path(name).name for name in size.files.split(" with ")] == [
+        "large.yaml", "large.yaml", "small.yaml", "small.yaml",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("base", ["large", "3"])
+def test_a_size_based_on_itself_or_on_nothing_is_refused(tmp_path, base):
+    from espnet_local.training.setup import load_size
+
+    (tmp_path / "large.yaml").write_text(f"base: {base}\n")
+    with pytest.raises(ValueError, match="large.yaml: base must name another size, got "):
+        load_size(tmp_path / "large.yaml")
 
 
 def test_named_parent_is_taken(plan, tmp_path):

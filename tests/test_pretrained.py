@@ -1,11 +1,8 @@
 """Published encoders: every name mapped, activations those of the original programs."""
 
 import argparse
-import dataclasses
 import json
 import re
-import urllib.error
-import urllib.request
 
 import pytest
 import torch
@@ -286,9 +283,8 @@ def test_a_name_of_nothing_is_an_error_with_a_hint():
         read_pretrained("WAV2VEC_XLSR53")
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """torch.hub's cache in a folder of its own, and XLSR-53's bundle with a tiny model in it."""
+def test_a_bundle_in_the_cache_is_torchaudios_model(tmp_path, monkeypatch):
+    """XLSR-53's bundle, with a tiny model in its file."""
     shape = ARCHITECTURES["tiny"]
     bundle = torchaudio.pipelines.WAV2VEC2_XLSR53
     params = {
@@ -300,19 +296,11 @@ def hub(tmp_path, monkeypatch):
         "encoder_num_heads": shape.heads,
         "encoder_ff_interm_features": shape.feed_forward_dim,
     }
-    tiny = dataclasses.replace(bundle, _params=params)
-    monkeypatch.setattr(torchaudio.pipelines, "WAV2VEC2_XLSR53", tiny)
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(str(tmp_path))
-    yield tmp_path / "checkpoints" / bundle._path, params
-    torch.hub.set_dir(before)
-
-
-def test_a_bundle_in_the_cache_is_torchaudios_model(hub, monkeypatch):
-    path, params = hub
+    monkeypatch.setenv("XLSR_PRETRAINED", str(tmp_path))
+    path = tmp_path / "WAV2VEC2_XLSR53" / bundle._path
+    path.parent.mkdir()
     torch.manual_seed(0)
     original = wav2vec2_model(**params).eval()
-    path.parent.mkdir()
     torch.save(original.state_dict(), path)
     found = read_pretrained("WAV2VEC2_XLSR53")
     assert found.form == "torchaudio"
@@ -323,10 +311,16 @@ def test_a_bundle_in_the_cache_is_torchaudios_model(hub, monkeypatch):
     torch.testing.assert_close(frames, expected, atol=1e-5, rtol=0)
 
 
-def test_a_bundle_without_a_network_says_which_file_to_put_where(hub, monkeypatch):
-    def fail(*_, **__):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", fail)
-    with pytest.raises(ValueError, match=r"put .*_xlsr53.pth into .*checkpoints"):
-        read_pretrained("WAV2VEC2_XLSR53")
+@pytest.mark.parametrize(
+    ("size", "bundle"),
+    [
+        ("xlsr_300m", "WAV2VEC2_XLSR_300M"),
+        ("xlsr_1b", "WAV2VEC2_XLSR_1B"),
+        ("xlsr_2b", "WAV2VEC2_XLSR_2B"),
+    ],
+)
+def test_a_size_has_the_places_of_its_bundle_and_no_other(size, bundle):
+    with torch.device("meta"):
+        encoder = StreamingEncoder(EncoderSpec(size=size))
+        original = wav2vec2_model(**getattr(torchaudio.pipelines, bundle)._params)
+    check_fit(to_ours(original.state_dict(), "torchaudio"), places(encoder))

@@ -11,7 +11,8 @@ from espnet_local.training.plan import Parent, load_plan
 from espnet_local.training.setup import TrainingOptions, load_size, make_setup
 
 ROOT = Path(__file__).parent.parent
-CONFIG, RECIPE = load_size(ROOT / "conf/tiny.yaml")
+SIZE = load_size(ROOT / "conf/tiny.yaml")
+CONFIG = SIZE.espnet
 
 
 @pytest.fixture
@@ -29,10 +30,8 @@ def options(tmp_path: Path) -> TrainingOptions:
 
 
 def setup_of(options, substage="1", parent=None, **changes):
-    config = {**copy.deepcopy(CONFIG), **changes}
-    return make_setup(
-        load_plan(ROOT / "conf/stages.yaml"), substage, config, RECIPE, parent, options
-    )
+    size = SIZE._replace(espnet={**copy.deepcopy(CONFIG), **changes})
+    return make_setup(load_plan(ROOT / "conf/stages.yaml"), substage, size, parent, options)
 
 
 def test_fingerprint_stays_when_nothing_or_nothing_of_effect_changes(options):
@@ -89,10 +88,11 @@ def test_substage_gets_its_share_of_the_learning_rate_and_its_context(options):
 
 
 def test_front_end_is_not_frozen_at_random_weights(options):
-    config, recipe = load_size(ROOT / "conf/xlsr_300m.yaml")
+    size = load_size(ROOT / "conf/xlsr53.yaml")
+    del size.espnet["encoder_conf"]["pretrained"]
     plan = load_plan(ROOT / "conf/stages.yaml")
     with pytest.raises(ValueError, match="freeze_frontend keeps random weights"):
-        make_setup(plan, "1", config, recipe, None, options)
+        make_setup(plan, "1", size, None, options)
 
 
 @pytest.mark.parametrize(

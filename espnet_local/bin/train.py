@@ -27,14 +27,12 @@ def main() -> None:
     setups = []
     for substage in configs.plan.chosen(options.stage, options.substage):
         parent = find_parent(configs.plan, substage, options.expdir)
-        setups.append(
-            make_setup(configs.plan, substage, configs.size, configs.recipe, parent, training)
-        )
+        setups.append(make_setup(configs.plan, substage, configs.size, parent, training))
     waiting = [setup for setup in setups if not _is_trained(setup)]
     if options.pending:
         print("".join(f"{setup.substage}\n" for setup in waiting), end="")
         return
-    check_with_espnet(waiting, configs.size_files)
+    check_with_espnet(waiting, configs.size.files)
     for setup in waiting:
         _train(setup)
 

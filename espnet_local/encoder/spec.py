@@ -61,6 +61,25 @@ ARCHITECTURES: dict[str, Architecture] = {
         position_kernel=128,
         position_groups=16,
     ),
+    # 962 M and 2.2 G parameters: XLS-R 1 B and 2 B (Babu et al. 2021).
+    "xlsr_1b": Architecture(
+        conv_layers=_conv_layers(*[512] * 7),
+        dim=1280,
+        layers=48,
+        heads=16,
+        feed_forward_dim=5120,
+        position_kernel=128,
+        position_groups=16,
+    ),
+    "xlsr_2b": Architecture(
+        conv_layers=_conv_layers(*[512] * 7),
+        dim=1920,
+        layers=48,
+        heads=16,
+        feed_forward_dim=7680,
+        position_kernel=128,
+        position_groups=16,
+    ),
 }
 
 
@@ -86,7 +105,8 @@ class FeatureMaskSpec:
 class EncoderSpec:
     """Everything the encoder is built from; the keys of `encoder_conf` in a config."""
 
-    size: Literal["tiny", "xlsr_300m"]
+    size: Literal["tiny", "xlsr_300m", "xlsr_1b", "xlsr_2b"]
+    pretrained: str | None = None  # what it starts from, see `pretrained.sources`
     contexts: ContextDraws = field(default_factory=ContextDraws)
     dropout: float = 0.0  # after projections and in feed-forward layers
     attention_dropout: float = 0.0
@@ -94,12 +114,18 @@ class EncoderSpec:
     feature_mask: FeatureMaskSpec = field(default_factory=FeatureMaskSpec)
     freeze_frontend: bool = False  # the convolutions keep their weights, as in wav2vec 2.0
     thaw_after_batches: int = 0  # the transformer keeps its weights for so many batches
+    lr_scale: float = 1.0  # times the learning rate of predictor, joiner and CTC
+    # A layer's activations are computed again for its gradient instead of kept: a third more time,
+    # a tenth of the memory.
+    gradient_checkpointing: bool = False
     seed: int = 0  # of the context draws
 
     def __post_init__(self) -> None:
         for name in ("dropout", "attention_dropout", "layer_drop"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.lr_scale <= 0:
+            raise ValueError(f"lr_scale must be > 0, got {self.lr_scale}")
         if self.thaw_after_batches < 0:
             raise ValueError(f"thaw_after_batches must be >= 0, got {self.thaw_after_batches}")
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
+from torch.utils.checkpoint import checkpoint
 from torchaudio.models import wav2vec2_model
+from torchaudio.models.wav2vec2.components import EncoderLayer
 
 from espnet_local.config import ContextSpec
 from espnet_local.encoder.block import attend, project
@@ -126,9 +128,14 @@ class StreamingEncoder(nn.Module):
         for layer in transformer.layers:
             if self.training and torch.rand(()).item() < transformer.layer_drop:
                 continue
-            projected = project(layer, x)
-            x = attend(layer, x, *projected, mask)
+            x = self._block(layer, x, mask)
         return transformer.layer_norm(x).masked_fill(~real, 0.0), frame_lengths
+
+    def _block(self, layer: EncoderLayer, x: Tensor, mask: Tensor | None) -> Tensor:
+        """A transformer block, (B, T, D) -> (B, T, D)."""
+        if self.training and self.spec.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(_attended, layer, x, mask, use_reentrant=False)
+        return _attended(layer, x, mask)
 
     def init_state(
         self,
@@ -186,3 +193,7 @@ class StreamingEncoder(nn.Module):
         if last is None:
             last = torch.zeros(batch, dtype=torch.bool, device=device)
         return step(self, samples, lengths, last, state)
+
+
+def _attended(layer: EncoderLayer, x: Tensor, mask: Tensor | None) -> Tensor:
+    return attend(layer, x, *project(layer, x), mask)

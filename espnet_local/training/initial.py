@@ -11,16 +11,13 @@ import torch
 from torch import Tensor
 
 from espnet_local.config import load_yaml
-from espnet_local.encoder.pretrained.names import MASK_EMBEDDING, check_fit
-from espnet_local.encoder.pretrained.sources import read_pretrained
+from espnet_local.encoder.pretrained.fit import TRAIN_BATCHES, encoder_weights
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.encoder.streaming import StreamingEncoder
 from espnet_local.files import atomic_open
 from espnet_local.tokens import read_token_list
 
 log = logging.getLogger(__name__)
-
-TRAIN_BATCHES = "train_batches"  # a count of ours, in no file of others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +53,7 @@ def pretrained_weights(
     """
     if is_of_this_project(name):
         return _of_this_project(Path(name), tokens)
-    weights = read_pretrained(name, trust_pickle).weights
-    places = StreamingEncoder(spec).state_dict()
-    del places[TRAIN_BATCHES]
-    # Published files differ in whether they keep it; random spans then begin from zeros.
-    weights.setdefault(MASK_EMBEDDING, places[MASK_EMBEDDING])
-    try:
-        check_fit(weights, places)
-    except ValueError as error:
-        raise ValueError(f"{name} does not fit size {spec.size}: {error}") from None
+    weights = encoder_weights(name, StreamingEncoder(spec), trust_pickle)
     log.info("starting from the encoder %s", name)
     return InitialWeights(init_param="::encoder", encoder=weights)
 

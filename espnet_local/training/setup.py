@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from espnet_local.config import from_mapping, load_yaml, to_mapping
-from espnet_local.encoder.pretrained.names import check_name, weight_files
+from espnet_local.encoder.pretrained.cache import weight_files
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.files import fingerprint
 from espnet_local.stamp import read_stamp
@@ -82,7 +82,6 @@ class Setup:
         if self.parent is not None:
             files.append(self.parent.checkpoint)
         elif options.pretrained is not None:
-            check_name(options.pretrained)
             files += weight_files(options.pretrained)
         for path in files:
             if not path.exists():
@@ -93,11 +92,6 @@ class Setup:
         stamp = read_stamp(self.options.data)
         return stamp["fingerprint"] if stamp else None
 
-    def _pretrained_name(self) -> str | None:
-        """What pretrained weights are called, where no file here can tell whether they changed."""
-        name = self.options.pretrained
-        return None if name is None or weight_files(name) else name
-
     def fingerprint(self) -> str:
         """Equal when config, data, tokens and parent are equal."""
         values = {
@@ -105,36 +99,63 @@ class Setup:
             "corpus": self._corpus(),
             "recipe": to_mapping(self.recipe) if self.parent is None else None,
             "parent": self.parent.fingerprint if self.parent else None,
-            "pretrained": None if self.parent else self._pretrained_name(),
         }
         return fingerprint(values, self.input_files())
 
 
-def load_size(path: Path, overrides: Path | None = None) -> tuple[dict[str, Any], RecipeSpec]:
-    """Reads a size's config, and over it a corpus's own: ESPnet's part and ours.
+class SizeConfig(NamedTuple):
+    """A size's config."""
+
+    espnet: dict[str, Any]  # ESPnet's part
+    recipe: RecipeSpec
+    files: str  # that it was read from, for messages
+
+
+def load_size(path: Path, overrides: Path | None = None) -> SizeConfig:
+    """Reads a size's config: over the size that its `base` names, and under a corpus's changes.
+
+    Args:
+        path: `conf/<size>.yaml`; its `base` is another size in the same folder.
+        overrides: folder where a corpus changes single values, in files of the same names.
 
     Raises:
         ValueError: for a misspelt key of ours; ESPnet's are the matter of `espnet_check`.
     """
-    config = load_yaml(path)
-    if overrides is not None:
-        config = merge(config, load_yaml(overrides))
+    config, files = _layers(path, overrides, [])
+    names = " with ".join(map(str, files))
     try:
         recipe = from_mapping(RecipeSpec, config.pop("recipe", {}), "recipe")
         _check_numbers(config)
         from_mapping(EncoderSpec, config["encoder_conf"], "encoder_conf")
     except ValueError as error:
-        raise ValueError(f"{_names(path, overrides)}: {error}") from None
-    return config, recipe
+        raise ValueError(f"{names}: {error}") from None
+    return SizeConfig(espnet=config, recipe=recipe, files=names)
+
+
+def _layers(
+    path: Path, overrides: Path | None, above: list[Path]
+) -> tuple[dict[str, Any], list[Path]]:
+    """The merged config and its files, the most particular first."""
+    config = load_yaml(path)
+    files = [path]
+    base = config.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str) or path in above:
+            raise ValueError(f"{path}: base must name another size, got {base!r}")
+        under, its_files = _layers(path.with_name(f"{base}.yaml"), overrides, [*above, path])
+        config = merge(under, config)
+        files += its_files
+    if overrides is not None and (own := overrides / path.name).exists():
+        config = merge(config, load_yaml(own))
+        files.insert(1, own)
+    return config, files
 
 
 class Configs(NamedTuple):
     """The config files of a call."""
 
     plan: Plan
-    size: dict[str, Any]  # ESPnet's part
-    recipe: RecipeSpec
-    size_files: str  # for messages
+    size: SizeConfig
 
 
 def load_configs(conf: Path, size: str, corpus: str, plan: Path) -> Configs:
@@ -150,22 +171,11 @@ def load_configs(conf: Path, size: str, corpus: str, plan: Path) -> Configs:
         ValueError: for a mistake in one, naming the file.
     """
     own = Path("egs/xlsr_transducer") / corpus / "conf"
-    size_path, overrides = conf / f"{size}.yaml", _if_there(own / f"{size}.yaml")
-    size_config, recipe = load_size(size_path, overrides)
+    stages = own / "stages.yaml"
     return Configs(
-        plan=load_plan(plan, _if_there(own / "stages.yaml")),
-        size=size_config,
-        recipe=recipe,
-        size_files=_names(size_path, overrides),
+        plan=load_plan(plan, stages if stages.exists() else None),
+        size=load_size(conf / f"{size}.yaml", own),
     )
-
-
-def _if_there(path: Path) -> Path | None:
-    return path if path.exists() else None
-
-
-def _names(path: Path, overrides: Path | None) -> str:
-    return str(path) if overrides is None else f"{path} with {overrides}"
 
 
 def _check_numbers(config: dict[str, Any]) -> None:
@@ -194,14 +204,17 @@ def _check_numbers(config: dict[str, Any]) -> None:
 def make_setup(
     plan: Plan,
     substage: str,
-    size_config: dict[str, Any],
-    recipe: RecipeSpec,
+    size: SizeConfig,
     parent: Parent | None,
     options: TrainingOptions,
 ) -> Setup:
     """Joins the size's config with what the plan says of the sub-stage."""
     spec = plan.substages[substage]
-    config = copy.deepcopy(size_config)
+    config, recipe = copy.deepcopy(size.espnet), size.recipe
+    encoder_conf = config["encoder_conf"]
+    # What the encoder starts from is no part of what it is: stage 1 alone asks for it.
+    named = encoder_conf.pop("pretrained", None)
+    options = dataclasses.replace(options, pretrained=options.pretrained or named)
     epochs = spec.epochs
     if options.debug:
         epochs = 1
@@ -210,9 +223,11 @@ def make_setup(
     updates = epochs * (config["num_iters_per_epoch"] // config.get("accum_grad", 1))
     peak = config["optim_conf"]["lr"] * spec.lr_scale
     config["optim_conf"]["lr"] = peak
+    lr_scale = encoder_conf.get("lr_scale", 1.0)
     config["scheduler"] = "onecyclelr"
     config["scheduler_conf"] = {
-        "max_lr": peak,
+        # The encoder is ESPnet's second group of weights, see `task.py`.
+        "max_lr": peak if lr_scale == 1.0 else [peak, peak * lr_scale],
         "total_steps": updates + 1,  # torch raises after the last one, and ESPnet steps after it
         "pct_start": spec.warmup_share,
         "anneal_strategy": "linear",
@@ -221,7 +236,6 @@ def make_setup(
     }
     config["max_epoch"] = epochs
     config["seed"] = options.seed
-    encoder_conf = config["encoder_conf"]
     encoder_conf["contexts"] = to_mapping(spec.contexts)
     encoder_conf["seed"] = options.seed
     if stage_of(substage) > 1:

@@ -9,24 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-from espnet_local.config import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Format = Literal["torchaudio", "huggingface", "fairseq"]
 
-BUNDLES = (  # torchaudio's
-    "WAV2VEC2_XLSR53",
-    "WAV2VEC2_XLSR_300M",
-    "WAV2VEC2_XLSR_1B",
-    "WAV2VEC2_XLSR_2B",
-    "WAV2VEC2_LARGE_LV60K",
-)
-HF_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there counts
 MASK_EMBEDDING = "feature_mask.embedding"
 POSITION = "encoder.transformer.pos_conv_embed.conv."
 
@@ -72,27 +61,6 @@ _WEIGHT_NORM = {
     "weight_v": "parametrizations.weight.original1",
 }
 _FAIRSEQ_GROUP_NORM = r"feature_extractor\.conv_layers\.0\.2\.(weight|bias)"
-
-
-def check_name(name: str) -> None:
-    """Whether a name may stand for pretrained weights; imports no torch.
-
-    Raises:
-        FileNotFoundError: for what is no file, no folder, no bundle and no Hugging Face id.
-    """
-    is_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) and not name.endswith((".pt", ".pth"))
-    if not (name in BUNDLES or Path(name).exists() or is_id):
-        hint = nearest(name, BUNDLES)
-        what = f"no such checkpoint, folder, Hugging Face id or bundle of torchaudio{hint}"
-        raise FileNotFoundError(2, what, name)
-
-
-def weight_files(name: str) -> list[Path]:
-    """The files that a name stands for, as far as they lie here already."""
-    path = Path(name)
-    if path.is_dir():
-        return [p for p in (path / file for file in ("config.json", *HF_FILES)) if p.exists()]
-    return [path] if path.is_file() else []
 
 
 def to_ours(weights: Mapping[str, Tensor], form: Format) -> dict[str, Tensor]:

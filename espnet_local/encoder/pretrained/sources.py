@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: torchaudio's bundles, Hugging Face, fairseq, this project.
+"""Reads pretrained weights from torchaudio's, Hugging Face's and fairseq's files.
 
 Nothing that a file says is executed: safetensors, or pickles restricted to tensors and plain
 values. Some fairseq checkpoints hold more than that and need to be trusted explicitly.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from espnet_local.encoder.pretrained.names import (
+from espnet_local.encoder.pretrained.cache import (
     BUNDLES,
-    GROUP_NORM_REASON,
-    HF_FILES,
-    Format,
-    check_name,
-    to_ours,
+    HF_CONFIG,
+    HF_WEIGHTS,
+    cached_folder,
+    weight_files,
 )
+from espnet_local.encoder.pretrained.names import GROUP_NORM_REASON, Format, to_ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +48,15 @@ def read_pretrained(name: str, trust_pickle: bool = False) -> Pretrained:
         FileNotFoundError: when there is no such thing.
         ValueError: naming it, for what cannot be read or is no such model.
     """
-    check_name(name)
+    files = weight_files(name)
     path = Path(name)
     try:
-        if name in BUNDLES:
-            return _of("torchaudio", _bundle_weights(name))
-        if path.is_dir():
-            return _of("huggingface", _folder_weights(path))
         if path.is_file():
             return _of("fairseq", _fairseq_weights(path, trust_pickle))
-        return _of("huggingface", _folder_weights(_hub_folder(name)))
+        if name in BUNDLES and not path.exists():
+            return _of("torchaudio", _tensors(_load(files[0], trust_pickle=False), "the bundle"))
+        folder = path if path.is_dir() else cached_folder(name)
+        return _of("huggingface", _folder_weights(folder))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
@@ -67,25 +65,11 @@ def _of(form: Format, weights: dict[str, Tensor]) -> Pretrained:
     return Pretrained(weights=to_ours(weights, form), form=form)
 
 
-def _bundle_weights(name: str) -> dict[str, Tensor]:
-    import torchaudio
-
-    bundle = getattr(torchaudio.pipelines, name)
-    try:
-        return bundle.get_model().state_dict()
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise ValueError(
-            f"download failed ({error}); on a machine without a network put torchaudio's file "
-            f"{bundle._path} into {folder}"
-        ) from None
-
-
 def _folder_weights(folder: Path) -> dict[str, Tensor]:
     """A Hugging Face model folder: `config.json` and the weights."""
-    config_path = folder / "config.json"
+    config_path = folder / HF_CONFIG
     if not config_path.exists():
-        raise ValueError("a Hugging Face folder must hold config.json")
+        raise ValueError(f"a Hugging Face folder must hold {HF_CONFIG}")
     config = json.loads(config_path.read_text(encoding="utf-8"))
     if config.get("model_type") != "wav2vec2":
         raise ValueError(f"model_type must be wav2vec2, got {config.get('model_type')!r}")
@@ -93,7 +77,7 @@ def _folder_weights(folder: Path) -> dict[str, Tensor]:
         raise ValueError(GROUP_NORM_REASON)
     if not config.get("do_stable_layer_norm"):
         raise ValueError("do_stable_layer_norm must be true (layer norm first), got false")
-    for name in HF_FILES:
+    for name in HF_WEIGHTS:
         path = folder / name
         if path.exists():
             if path.suffix == ".safetensors":
@@ -102,29 +86,7 @@ def _folder_weights(folder: Path) -> dict[str, Tensor]:
                 except SafetensorError as error:
                     raise ValueError(f"{name} is not readable: {error}") from None
             return _tensors(_load(path, trust_pickle=False), name)
-    raise ValueError(f"a Hugging Face folder must hold {' or '.join(HF_FILES)}")
-
-
-def _hub_folder(model_id: str) -> Path:
-    """The folder in the hub's cache, downloaded when it is not there."""
-    try:
-        import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError:
-        raise ValueError(
-            "a Hugging Face id needs huggingface_hub (pip install huggingface_hub); or name a "
-            "folder with config.json and model.safetensors"
-        ) from None
-    try:
-        folder = huggingface_hub.snapshot_download(
-            model_id, allow_patterns=["config.json", *HF_FILES]
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"download failed ({str(error).splitlines()[0]}); on a machine without a network copy "
-            "config.json and model.safetensors or pytorch_model.bin into a folder and name that"
-        ) from None
-    return Path(folder)
+    raise ValueError(f"a Hugging Face folder must hold {' or '.join(HF_WEIGHTS)}")
 
 
 def _fairseq_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:

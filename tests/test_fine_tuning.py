@@ -1,0 +1,154 @@
+"""Fine-tuning a published encoder: what stage 1 starts from, and the shipped options for it."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from toy_corpus import ROOT, make_toy, train
+from toy_wav2vec2 import tiny_wav2vec2
+
+from espnet_local.config import BEST_CHECKPOINT
+from espnet_local.encoder.pretrained.sources import read_pretrained
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    """A corpus, and `hf`, a published encoder of the tiny size."""
+    root = tmp_path_factory.mktemp("toy")
+    make_toy(root)
+    tiny_wav2vec2().save_pretrained(root / "hf")
+    return root
+
+
+@pytest.fixture
+def own(tmp_path) -> tuple[str, ...]:
+    """Options for a run of stage 1 that learns nothing, in a folder of its own."""
+    plan = {"substages": {"1": {"parent": "pretrained", "epochs": 1, "lr_scale": 1e-30}}}
+    (tmp_path / "stages.yaml").write_text(yaml.safe_dump(plan))
+    return ("--stage", "1", "--expdir", f"{tmp_path}/exp", "--plan", f"{tmp_path}/stages.yaml")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / BEST_CHECKPOINT, weights_only=True)
+
+
+def write_size(toy: Path, name: str, size: dict) -> None:
+    (toy / f"{name}.yaml").write_text(yaml.safe_dump(size))
+
+
+def assert_encoder(found: dict[str, torch.Tensor], source: Path) -> None:
+    expected = read_pretrained(str(source)).weights
+    assert len(expected) > 80
+    for name, value in expected.items():
+        torch.testing.assert_close(found[f"encoder.{name}"], value, atol=1e-6, rtol=0)
+
+
+def test_stage_1_begins_with_a_published_encoder_weight_for_weight(toy, own, monkeypatch, tmp_path):
+    train(toy, monkeypatch, *own, "--pretrained", f"{toy}/hf")
+    assert_encoder(weights(tmp_path / "exp/stage1"), toy / "hf")
+
+
+def test_a_size_names_what_it_starts_from_and_the_call_names_another(
+    toy, own, monkeypatch, tmp_path
+):
+    write_size(toy, "named", {"base": "tiny", "encoder_conf": {"pretrained": f"{toy}/hf"}})
+    train(toy, monkeypatch, *own, "--size", "named")
+    assert_encoder(weights(tmp_path / "exp/stage1"), toy / "hf")
+    config = yaml.safe_load((tmp_path / "exp/stage1/config.yaml").read_text())
+    assert "pretrained" not in config["encoder_conf"]  # the experiment needs no file but its own
+    with torch.no_grad():
+        other = tiny_wav2vec2()
+        other.encoder.layer_norm.weight.fill_(3.0)
+    other.save_pretrained(tmp_path / "other")
+    train(toy, monkeypatch, *own, "--size", "named", "--pretrained", f"{tmp_path}/other")
+    assert_encoder(weights(tmp_path / "exp/stage1"), tmp_path / "other")
+
+
+def test_a_published_encoder_of_another_size_is_refused_before_anything_is_written(
+    toy, own, monkeypatch, tmp_path
+):
+    tiny_wav2vec2(num_hidden_layers=3).save_pretrained(tmp_path / "hf")
+    with pytest.raises(ValueError, match=r"hf does not fit size tiny: missing weights .*layers\.3"):
+        train(toy, monkeypatch, *own, "--pretrained", f"{tmp_path}/hf")
+    assert not (tmp_path / "exp").exists()
+
+
+def test_an_encoder_that_is_not_downloaded_says_how_before_anything_is_written(
+    toy, own, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XLSR_PRETRAINED", f"{tmp_path}/cache")
+    with pytest.raises(FileNotFoundError, match="run local/download_pretrained.sh WAV2VEC2_XLSR53"):
+        train(toy, monkeypatch, *own, "--pretrained", "WAV2VEC2_XLSR53")
+    assert not (tmp_path / "exp").exists()
+
+
+@pytest.fixture
+def xlsr53_but_tiny(toy) -> None:
+    """The shipped config with all its options, of a shape that trains in seconds."""
+    shutil.copy(ROOT / "conf/xlsr53.yaml", toy / "xlsr53.yaml")
+    smaller = {
+        "base": "xlsr53",
+        "encoder_conf": {"size": "tiny", "pretrained": f"{toy}/hf", "thaw_after_batches": 1},
+        "num_iters_per_epoch": 4,
+        "num_workers": 0,
+        "use_tensorboard": False,
+    }
+    write_size(toy, "small", smaller)
+
+
+def changed(before: dict, after: dict, part: str) -> list[str]:
+    same = (k for k in before if (before[k] - after[k]).abs().max() < 1e-12)
+    return sorted({k for k in before if k.startswith(part)} - set(same))
+
+
+def test_the_shipped_options_train_and_keep_the_front_end(
+    toy, xlsr53_but_tiny, monkeypatch, tmp_path
+):
+    expdir = f"{tmp_path}/exp"
+    train(toy, monkeypatch, "--stage", "1", "--size", "small", "--expdir", expdir)
+    begin = {f"encoder.{k}": v for k, v in read_pretrained(f"{toy}/hf").weights.items()}
+    end = weights(tmp_path / "exp/stage1")
+    assert changed(begin, end, "encoder.feature_extractor") == []
+    assert len(changed(begin, end, "encoder.encoder.transformer.layers")) > 40
+
+
+def test_the_encoder_learns_at_a_rate_of_its_own(toy, xlsr53_but_tiny, monkeypatch, tmp_path):
+    slow = {"base": "small", "encoder_conf": {"lr_scale": 1e-30, "thaw_after_batches": 0}}
+    write_size(toy, "slow", slow)
+    expdir = f"{tmp_path}/exp"
+    train(toy, monkeypatch, "--stage", "1", "--size", "slow", "--expdir", expdir)
+    states = torch.load(tmp_path / "exp/stage1/checkpoint.pth", weights_only=False)
+    rest, encoder = states["optimizers"][0]["param_groups"]
+    assert rest["max_lr"] == pytest.approx(5e-4)
+    assert encoder["max_lr"] == pytest.approx(5e-34)
+    begin = {f"encoder.{k}": v for k, v in read_pretrained(f"{toy}/hf").weights.items()}
+    end = weights(tmp_path / "exp/stage1")
+    assert changed(begin, end, "encoder.encoder") == []
+    assert end["joint_network.lin_out.bias"].abs().max() > 0
+
+
+def test_speed_perturbation_of_the_shipped_config_changes_lengths_in_training_alone():
+    from espnet_local.task import XlsrTransducerTask
+
+    options = yaml.safe_load((ROOT / "conf/xlsr53.yaml").read_text())["preprocessor_conf"]
+    parser = XlsrTransducerTask.get_parser()
+    defaults = parser.parse_args(["--token_type", "char", "--output_dir", "none"])
+    defaults.preprocessor_conf, defaults.token_list = options, ["<blank>", "<unk>", "a"]
+    samples = np.zeros(9_900, dtype=np.float32)
+
+    def lengths(training: bool) -> set[int]:
+        preprocess = XlsrTransducerTask.build_preprocess_fn(defaults, training)
+        return {len(preprocess("u", {"speech": samples})["speech"]) for _ in range(60)}
+
+    assert lengths(False) == {9_900}
+    assert lengths(True) == {9_000, 9_900, 11_000}
+
+
+def test_an_espnet_config_of_a_users_own_may_name_the_weights_too(toy):
+    from espnet_local.task import XlsrStreamingEncoder
+
+    encoder = XlsrStreamingEncoder(size="tiny", pretrained=f"{toy}/hf")
+    assert_encoder({f"encoder.{k}": v for k, v in encoder.state_dict().items()}, toy / "hf")
