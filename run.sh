@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . local/parse_options.sh
+. local/corpus_options.sh
 
 stages="Stages:
   -1  data      the corpus as Kaldi folders              data/<corpus>/{train,dev,test}
@@ -22,8 +23,10 @@ stages="Stages:
 stage=-1            #| int -1 7 | first stage
 stop_stage=7        #| int -1 7 | last stage
 substage=           #| match ^([1-5][a-z]?(,[1-5][a-z]?)*)?$ | train only these, such as 2b or 2a,2b
-corpus=mini         #| text | mini, fsdd or kaldi:<folder with train, dev and test>
-size=tiny           #| one_of tiny xlsr_300m | size of the model, tiny or xlsr_300m
+corpus=mini         #| text | mini, fsdd, ami, commonvoice, or lhotse:, manifest:, kaldi: and what, see README
+corpus_dir=         #| path | what ami, commonvoice or lhotse:<recipe> came as: a folder, or a tar
+size=tiny           #| match ^[A-Za-z0-9_-]+$ | of the model: tiny, xlsr53, xlsr53_40gb, ...; a file in conf/
+dry_run=false       #| flag | only measure what memory and time training will take
 debug=false         #| flag | the whole run on a sliver of data, in folders of its own
 ngpu=0              #| int 0 | GPUs to train on; 0 is the CPU
 nj=$(nproc)         #| int 1 | parallel jobs for data and decoding
@@ -34,12 +37,15 @@ tag=                #| match ^[^/[:space:]]*$ | name of the experiment; <corpus>
 sets="test"         #| match ^[^,[:space:]]+(,[^,[:space:]]+)*$ | sets to decode, such as dev,test
 token_type=char     #| one_of unigram bpe char | kind of tokens: unigram, bpe or char
 vocab_size=500      #| int 1 | number of tokens (unigram and bpe)
-pretrained=         #| text | checkpoint, folder, Hugging Face id or torchaudio bundle for stage 1
+pretrained=         #| text | checkpoint, folder, Hugging Face id or bundle for stage 1; or the size's
 trust_pickle=false  #| flag | the pretrained checkpoint may execute what it holds
-language=en         #| text | of the mini corpus: en, de or es
+lang=en             #| match ^[A-Za-z-]+$ | of mini: en, de or es; of commonvoice: any
 audio_format=flac.ark  #| one_of flac.ark wav flac | how prepared audio is stored: flac.ark, wav or flac
 fsdd_dir=           #| path | folder laid out like the Free Spoken Digit Dataset
 fsdd_split=official #| text | how fsdd is split: official, or speaker:<name> to hold out a speaker
+mic=ihm             #| one_of ihm sdm | microphone of ami: headsets or one distant
+cv_train=train      #| one_of train validated | what commonvoice trains on; validated is without dev and test
+parts=              #| text | of a lhotse corpus, such as train=a+b,dev=c,test=d
 parse_options "$stages" "$@"
 
 ((stage <= stop_stage)) || usage_error "--stage must be <= --stop_stage, got $stage > $stop_stage"
@@ -47,29 +53,7 @@ for sub in ${substage//,/ }; do
     ((stage <= ${sub:0:1} && ${sub:0:1} <= stop_stage)) ||
         usage_error "--substage $sub is not in stages $stage to $stop_stage"
 done
-corpus_args=()
-case $corpus in
-    mini)
-        name=mini conf=mini corpus_args=(--language "$language")
-        [[ $language == en ]] || name+=_$language
-        ;;
-    fsdd)
-        [[ -n $fsdd_dir ]] || usage_error "--corpus fsdd needs --fsdd_dir, the folder that holds" \
-            "the data set's recordings/<digit>_<speaker>_<number>.wav"
-        name=fsdd conf=fsdd corpus_args=(--fsdd_dir "$fsdd_dir" --fsdd_split "$fsdd_split")
-        [[ $fsdd_split == official ]] || name+=_${fsdd_split//:/_}
-        ;;
-    kaldi:?*)
-        corpus=kaldi:$(realpath -ms -- "$(absolute "${corpus#kaldi:}")")
-        name=kaldi_$(basename "${corpus#kaldi:}") conf=kaldi
-        ;;
-    *) usage_error "--corpus must be mini, fsdd or kaldi:<folder>, got '$corpus'" ;;
-esac
-[[ -z $fsdd_dir || $corpus == fsdd ]] || usage_error "--fsdd_dir needs --corpus fsdd, got $corpus"
-[[ $fsdd_split == official || $corpus == fsdd ]] ||
-    usage_error "--fsdd_split needs --corpus fsdd, got $corpus"
-[[ $language == en || $corpus == mini ]] ||
-    usage_error "--language needs --corpus mini, got $corpus"
+describe_corpus
 [[ ! -e $(absolute "$pretrained") ]] || pretrained=$(absolute "$pretrained")
 # For hints on what to run.
 XLSR_CALL=$(own_call stage stop_stage substage)
@@ -111,10 +95,10 @@ if [[ $trust_pickle == true ]]; then training+=(--trust_pickle); fi
 
 # Mistakes in the call are found before anything is made.
 "${data_call[@]}" --check
-python -m local.preflight --stage "$stage" --stop_stage "$stop_stage" \
+to_fetch=$(python -m local.preflight --stage "$stage" --stop_stage "$stop_stage" \
     ${substage:+--substage "$substage"} --sets "${test_sets[@]}" --backend "$cmd_backend" \
     "${makes_pretrained[@]}" \
-    "${training[@]}"
+    "${training[@]}")
 
 if [[ $from_mini == true ]]; then
     log "fsdd starts from the mini model: running mini up to stage 1, where that is not done"
@@ -132,6 +116,16 @@ timed -1 "${data_call[@]}"
 timed 0 python -m local.tokens --text "$dir/train/text" --type "$token_type" \
     --vocab_size "$vocab_size" --output "$tokens" --sets "$dir/train" "$dir/dev" \
     "${shared_tokens[@]}"
+
+if [[ $dry_run == true ]]; then
+    measure=("${train_cmd[@]}")
+    if ((ngpu > 0)); then measure=("${cuda_cmd[@]}" --gpu 1); fi
+    "${measure[@]}" "$exp/log/dry_run.log" python -m espnet_local.bin.dry_run \
+        --stage "$stage" --stop_stage "$stop_stage" ${substage:+--substage "$substage"} \
+        "${training[@]}"
+    exit
+fi
+[[ -z $to_fetch ]] || local/download_pretrained.sh "$to_fetch"
 
 # Jobs are started, and their logs written, only where --pending names something that is not done.
 train() { # train <stage>

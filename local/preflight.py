@@ -2,7 +2,8 @@
 
     python -m local.preflight --stage 1 --stop_stage 7 --sets test --backend local ...
 
-The other options are those of `espnet_local.bin.train`. The corpus is the matter of
+The other options are those of `espnet_local.bin.train`. A pretrained encoder that has to be
+downloaded first is named on stdout. The corpus is the matter of
 `python -m local.corpora --check`.
 """
 
@@ -16,10 +17,10 @@ from espnet_local.bin.train import training_options
 from espnet_local.cli import log_to_stderr, recipe_call, run
 from espnet_local.config import nearest
 from espnet_local.decode.plan import finished_substages, load_decode_spec
-from espnet_local.encoder.pretrained.names import check_name
+from espnet_local.encoder.pretrained.cache import check_name, is_cached, is_downloadable
 from espnet_local.stamp import STAMP_NAME
 from espnet_local.training.espnet_check import check_with_espnet
-from espnet_local.training.plan import check_parents
+from espnet_local.training.plan import PRETRAINED, Plan, check_parents
 from espnet_local.training.setup import load_configs, make_setup
 from local.corpora.utterance import SETS
 from local.gpus import visible_gpus
@@ -37,8 +38,6 @@ def main(arguments: list[str] | None = None) -> None:
     log_to_stderr()
     if options.backend == "local" and options.ngpu > (count := len(visible_gpus())):
         raise ValueError(f"--ngpu {options.ngpu}: this machine has {count} GPUs")
-    if options.pretrained is not None and not options.makes_pretrained:
-        check_name(options.pretrained)
     stages = range(options.stage, options.stop_stage + 1)
     _check_sets(options, stages)
     if DECODING in stages:
@@ -78,8 +77,23 @@ def _check_training(options: argparse.Namespace, stages: list[int]) -> list[str]
             chosen.append(name)
     training = training_options(options)
     setups = [make_setup(configs.plan, name, configs.size, None, training) for name in chosen]
+    if not options.makes_pretrained:
+        begins = {s.options.pretrained for s in setups if _is_first(configs.plan, s.substage)}
+        _check_pretrained(begins - {None})
     check_with_espnet(setups, configs.size.files)
     return chosen
+
+
+def _is_first(plan: Plan, substage: str) -> bool:
+    return plan.substages[substage].parent == PRETRAINED
+
+
+def _check_pretrained(names: set[str]) -> None:
+    """Says on stdout what is to be downloaded."""
+    for name in sorted(names):
+        check_name(name)
+        if is_downloadable(name) and not is_cached(name):
+            print(name)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,6 +20,8 @@ if os.environ["REFUSE"] in ("{name}", *sys.argv[1:]):
     sys.exit("{name}: error: told to refuse")
 if "--pending" in sys.argv:
     print(os.environ["PENDING"], end="")
+if "{name}" == "preflight":
+    print(os.environ["FETCH"], end="")
 if quiet:
     sys.exit()
 if os.environ.get("FAIL") in sys.argv:
@@ -44,13 +46,14 @@ class Recipe:
             else:
                 shutil.copy(source, root / name)
         (root / "local/preflight.py").write_text(STUB.format(name="preflight"))
+        (root / "local/pretrained.py").write_text(STUB.format(name="download"))
         (root / "local/tokens.py").write_text(STUB.format(name="tokens"))
         (root / "local/corpora.py").write_text(STUB.format(name="data"))
         stubs = root / "espnet_local/bin"
         stubs.mkdir(parents=True)
         (root / "espnet_local/__init__.py").touch()
         (stubs / "__init__.py").touch()
-        for name in ("train", "decode", "score"):
+        for name in ("train", "decode", "score", "dry_run"):
             (stubs / f"{name}.py").write_text(STUB.format(name=name))
         (stubs / "check.py").touch()
 
@@ -65,7 +68,7 @@ class Recipe:
         self._calls.write_text("")
         self._checks.write_text("")
         env = {"CALLS": str(self._calls), "CHECKS": str(self._checks), "FAIL": fail}
-        env |= {"PENDING": "all", "REFUSE": "-", **variables}
+        env |= {"PENDING": "all", "REFUSE": "-", "FETCH": "", **variables}
         return self._shell(self.root / script, *arguments, cwd=cwd or self.root, env=env)
 
     @property

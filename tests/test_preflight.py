@@ -54,8 +54,8 @@ def test_a_call_that_makes_what_it_needs_is_right(check, stage, stop_stage) -> N
         ((6, 6), r"expdir: no finished sub-stage .* \(./run.sh --tag x --stop_stage 5\)"),
         ((7, 7), r"'test' is not decoded; run stage 6 first \(./run.sh --tag x --stage 6\)"),
         ((1, 7, "--ngpu", "2"), "--ngpu 2: this machine has 1 GPUs"),
-        ((1, 7, "--size", "xlsr_300m"), "freeze_frontend keeps random weights"),
-        ((1, 7, "--size", "huge"), "huge.yaml"),
+        ((1, 7, "--size", "huge"), "conf has no huge.yaml: size must be one of tiny, "),
+        ((1, 7, "--size", "xlsr_35"), "did you mean 'xlsr53"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_made(check, call, message) -> None:
@@ -102,3 +102,19 @@ def test_what_is_there_already_or_comes_in_the_call_counts(tmp_path, monkeypatch
 
 def test_the_gpus_of_another_backend_are_not_known(check) -> None:
     check(1, 1, "--ngpu", "8", "--backend", "slurm")
+
+
+def test_an_encoder_that_has_to_be_downloaded_is_named(check, monkeypatch, tmp_path, capsys):
+    cache = tmp_path.with_name("cache")
+    monkeypatch.setenv("XLSR_PRETRAINED", str(cache))
+    call = (1, 5, "--size", "xlsr53")
+    check(*call)
+    assert capsys.readouterr().out == "WAV2VEC2_XLSR53\n"
+    check(*call, "--pretrained", "facebook/wav2vec2-large-xlsr-53")
+    assert capsys.readouterr().out == "facebook/wav2vec2-large-xlsr-53\n"
+    check(-1, 0, "--size", "xlsr53")
+    assert capsys.readouterr().out == ""
+    (cache / "WAV2VEC2_XLSR53").mkdir(parents=True)
+    (cache / "WAV2VEC2_XLSR53/wav2vec2_fairseq_large_xlsr53.pth").touch()
+    check(*call)
+    assert capsys.readouterr().out == ""

@@ -41,17 +41,25 @@ def test_help_shows_the_stages_and_every_option(shell: Shell) -> None:
         (["--stage", "5", "--stop_stage", "2"], "--stage must be <= --stop_stage, got 5 > 2"),
         (["--nj", "0"], "--nj must be >= 1, got 0"),
         (["--ngpu", "-1"], "--ngpu must be >= 0, got -1"),
-        (["--size", "tine"], "--size must be one of tiny, xlsr_300m, got 'tine'"),
+        (["--size", "a/b"], "--size: 'a/b' does not fit (of the model: tiny, xlsr53"),
+        (["--mic", "mdm"], "--mic must be one of ihm, sdm, got 'mdm'"),
         (["--substage", "6a"], "--substage: '6a' does not fit (train only these, such as 2b"),
         (["--substage", "2b", "--stage", "3"], "--substage 2b is not in stages 3 to 7"),
         (["--debug=maybe"], "--debug must be true or false, got 'maybe'"),
-        (["--corpus", "libri"], "--corpus must be mini, fsdd or kaldi:<folder>, got 'libri'"),
+        (["--corpus", "libri"], "--corpus must be mini, fsdd, ami, commonvoice, lhotse:<recipe or"),
+        (["--corpus", "kaldi:"], "--corpus must be mini, fsdd, "),
+        (["--corpus", "ami"], "--corpus ami needs --corpus_dir, the folder"),
+        (["--corpus", "commonvoice"], "--corpus commonvoice needs --corpus_dir, a release"),
+        (["--corpus_dir", "x"], "--corpus_dir needs --corpus ami, commonvoice, lhotse, got mini"),
+        (["--corpus", "ami", "--lang", "de"], "--lang needs --corpus mini, commonvoice, got ami"),
+        (["--parts", "train=a"], "--parts needs --corpus lhotse, got mini"),
+        (["--cv_train", "train"], "--cv_train needs --corpus commonvoice, got mini"),
         (["--corpus", "fsdd"], "--corpus fsdd needs --fsdd_dir, the folder that holds"),
         (["--fsdd_dir", "x"], "--fsdd_dir needs --corpus fsdd, got mini"),
         (["--fsdd_split", "speaker:x"], "--fsdd_split needs --corpus fsdd, got mini"),
         (
-            ["--language", "de", "--corpus", "kaldi:x"],
-            "--language needs --corpus mini, got kaldi:/",
+            ["--lang", "de", "--corpus", "kaldi:x"],
+            "--lang needs --corpus mini, commonvoice, got kaldi:x",
         ),
         (["--audio_format", "mp3"], "--audio_format must be one of flac.ark, wav, flac, got 'mp3'"),
         (["--tag", "a/b"], "--tag: 'a/b' does not fit"),
@@ -88,7 +96,7 @@ def test_options_are_understood_with_equals_sign_dashes_and_leading_zeros(recipe
 def test_help_lists_the_values_of_options_that_take_a_few(shell: Shell) -> None:
     shown = shell("./run.sh", "--help").stdout
     *others, last = load_yaml(GRAMMARS_PATH)
-    assert f"of the mini corpus: {', '.join(others)} or {last} (en)" in shown
+    assert f"of mini: {', '.join(others)} or {last}; of commonvoice: any (en)" in shown
     assert "official, or speaker:<name>" in shown
     assert "flac.ark, wav or flac" in shown
 

@@ -89,7 +89,18 @@ def test_fsdd_starts_from_the_mini_model_and_shares_its_tokens(recipe: Recipe) -
 @pytest.mark.parametrize(
     ("arguments", "folder"),
     [
-        (["--language", "de"], "data/mini_de"),
+        (["--lang", "de"], "data/mini_de"),
+        (["--corpus", "ami", "--corpus_dir", "d"], "data/ami_ihm"),
+        (["--corpus", "ami", "--corpus_dir", "d", "--mic", "sdm"], "data/ami_sdm"),
+        (["--corpus", "commonvoice", "--corpus_dir", "d", "--lang", "et"], "data/commonvoice_et"),
+        (
+            ["--corpus", "commonvoice", "--corpus_dir", "d", "--cv_train", "validated"],
+            "data/commonvoice_en_validated",
+        ),
+        (["--corpus", "lhotse:librispeech", "--corpus_dir", "d"], "data/lhotse_librispeech"),
+        (["--corpus", "lhotse:some/manifests"], "data/lhotse_manifests"),
+        (["--corpus", "manifest:some/speech.jsonl.x"], "data/manifest_speech"),
+        (["--corpus", "kaldi:some/where"], "data/kaldi_where"),
         (
             ["--corpus", "fsdd", "--fsdd_dir", "d", "--fsdd_split", "speaker:x"],
             "data/fsdd_speaker_x",
@@ -210,3 +221,30 @@ def test_only_a_debug_run_says_that_its_table_means_nothing(recipe: Recipe) -> N
     message = "the WERs of a debug run mean nothing"
     assert message in recipe.run("--debug", "--nj", "1").stderr.splitlines()[-1]
     assert message not in recipe.run("--nj", "1").stderr
+
+
+def test_what_a_corpus_came_as_reaches_its_preparation_as_an_absolute_path(recipe, tmp_path):
+    call = ("--corpus", "lhotse:librispeech", "--corpus_dir", "d", "--parts", "train=a,dev=b")
+    assert recipe.run(*call, "--stop_stage", "-1", cwd=tmp_path).returncode == 0
+    data = recipe.calls[-1]
+    assert value_of(data, "--corpus") == "lhotse:librispeech"
+    assert value_of(data, "--corpus_dir") == str(tmp_path / "d")
+    assert value_of(data, "--parts") == "train=a,dev=b"
+    assert recipe.run("--corpus", "manifest:m/x.csv", cwd=tmp_path).returncode == 0
+    assert value_of(recipe.calls[0], "--corpus") == f"manifest:{tmp_path}/m/x.csv"
+    assert value_of(recipe.calls[-1], "--expdir") == "exp/manifest_x_tiny"
+
+
+def test_an_encoder_that_is_missing_is_downloaded_before_training(recipe):
+    done = recipe.run("--stage", "1", "--stop_stage", "1", FETCH="WAV2VEC2_XLSR53\n")
+    assert done.returncode == 0, done.stderr
+    assert recipe.steps == ["data", "tokens", "download", "train 1"]
+    assert recipe.calls[2] == ["download", "WAV2VEC2_XLSR53"]
+
+
+def test_a_dry_run_measures_the_stages_and_trains_nothing(recipe):
+    done = recipe.run("--dry_run", "--stage", "2", FETCH="WAV2VEC2_XLSR53\n")
+    assert done.returncode == 0, done.stderr
+    assert recipe.steps == ["data", "tokens", "dry_run"]
+    call = recipe.calls[-1]
+    assert (value_of(call, "--stage"), value_of(call, "--stop_stage")) == ("2", "7")

@@ -51,18 +51,18 @@ def _train(setup: Setup) -> None:
     origin = f"from {setup.parent.name}" if setup.parent else "from the pretrained encoder"
     if setup.parent is None and setup.options.pretrained is None:
         origin = "from random weights"
-    _say("progress", f"{name} begins {origin}")
+    say("progress", f"{name} begins {origin}")
     from espnet_local.training.run import train_substage
 
-    result = train_substage(setup, lambda line: _say("progress", f"{name}: {line}"))
-    _say(
+    result = train_substage(setup, lambda line: say("progress", f"{name}: {line}"))
+    say(
         "result",
         f"{name}: validation loss {result.loss:.2f}, WER {result.wer:.1f} % (epoch {result.epoch})",
     )
 
 
-def _say(kind: Literal["progress", "result"], line: str) -> None:
-    """The job runner finds these lines by their prefix and shows them on the terminal."""
+def say(kind: Literal["progress", "result"], line: str) -> None:
+    """A line for the terminal: the job runner finds it in the log by its prefix and shows it."""
     print(f"{kind}: {line}", file=sys.stderr, flush=True)
 
 

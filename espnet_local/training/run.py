@@ -60,7 +60,7 @@ def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
     log_file.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger().addHandler(log_file)
     try:
-        config = _complete_config(setup)
+        config = complete_config(setup)
         if named is None:
             config["init_param"] = _warm_start(setup, report)
         else:
@@ -135,7 +135,7 @@ def _encoder_spec(setup: Setup) -> EncoderSpec:
     return from_mapping(EncoderSpec, setup.espnet["encoder_conf"], "encoder_conf")
 
 
-def _complete_config(setup: Setup) -> dict[str, Any]:
+def complete_config(setup: Setup) -> dict[str, Any]:
     """ESPnet's config with the files of this run."""
     options, folder, encoder = setup.options, setup.folder, _encoder_spec(setup)
     # The folder is complete in itself: decoding and sharing need nothing beside it.
@@ -193,11 +193,12 @@ def _warm_start(setup: Setup, report: Callable[[str], None]) -> list[str]:
         return []
     path = setup.folder / "warm_start.pth"
     if not path.exists():
-        _make_warm_start(setup, path, report)
+        make_warm_start(setup, path, report)
     return [f"{path}:::encoder.train_batches"]
 
 
-def _make_warm_start(setup: Setup, path: Path, report: Callable[[str], None]) -> None:
+def make_warm_start(setup: Setup, path: Path, report: Callable[[str], None]) -> None:
+    """Brings random weights to where a transducer begins to learn, and writes them to `path`."""
     spec, options = setup.recipe.warm_start, setup.options
     train = options.data / "train"
     audio = AudioReader(train / "wav.scp")

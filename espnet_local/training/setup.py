@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from espnet_local.config import from_mapping, load_yaml, to_mapping
+from espnet_local.config import from_mapping, load_yaml, nearest, to_mapping
 from espnet_local.encoder.pretrained.cache import weight_files
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.files import fingerprint
@@ -170,6 +170,12 @@ def load_configs(conf: Path, size: str, corpus: str, plan: Path) -> Configs:
     Raises:
         ValueError: for a mistake in one, naming the file.
     """
+    if not (conf / f"{size}.yaml").exists():
+        sizes = sorted({path.stem for path in conf.glob("*.yaml")} - {"stages", "decode"})
+        raise ValueError(
+            f"{conf} has no {size}.yaml: size must be one of {', '.join(sizes)}"
+            f"{nearest(size, sizes)}"
+        )
     own = Path("egs/xlsr_transducer") / corpus / "conf"
     stages = own / "stages.yaml"
     return Configs(
