@@ -153,9 +153,10 @@ def main() -> None:
             times = [f"{hours(size, spec, found, s, rate):.1f} h" for s in "12345"]
             print(f"| {name} | {gpu} | {' | '.join(times)} |")
         counted.append(
-            f"{name}: {found.flop_a_second / 1e9:.1f} GFLOP a second of audio forwards, of them front end "
-            f"{found.frontend_flop_a_second / 1e9:.1f}; {found.kept_a_second / 1e6:.0f} MB kept a "
-            f"second; {found.parameters / 1e6:.0f} M parameters, {found.trained / 1e6:.0f} M trained"
+            f"{name}: {found.flop_a_second / 1e9:.1f} GFLOP a second of audio forwards, of them "
+            f"front end {found.frontend_flop_a_second / 1e9:.1f}; "
+            f"{found.kept_a_second / 1e6:.0f} MB kept a second; "
+            f"{found.parameters / 1e6:.0f} M parameters, {found.trained / 1e6:.0f} M trained"
         )
     print("\n" + "\n".join(counted))
 

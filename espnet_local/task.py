@@ -136,7 +136,8 @@ class XlsrTransducerTask(ASRTask):
         Raises:
             ValueError: for an option of ESPnet that makes groups of its own.
         """
-        scale = model.encoder.spec.lr_scale
+        encoder: Any = model.encoder
+        scale = encoder.spec.lr_scale
         if scale == 1.0:
             return super().build_optimizers(args, model)
         if args.exclude_weight_decay or args.sharded_ddp:
@@ -144,11 +145,10 @@ class XlsrTransducerTask(ASRTask):
                 "encoder_conf.lr_scale goes without exclude_weight_decay and sharded_ddp, "
                 f"got lr_scale {scale}"
             )
-        encoder = list(model.encoder.parameters())
-        members = {id(parameter) for parameter in encoder}
+        members = {id(parameter) for parameter in encoder.parameters()}
         groups = [
             {"params": [p for p in model.parameters() if id(p) not in members]},
-            {"params": encoder, "lr": args.optim_conf["lr"] * scale},
+            {"params": list(encoder.parameters()), "lr": args.optim_conf["lr"] * scale},
         ]
         return [optim_classes[args.optim](groups, **args.optim_conf)]
 

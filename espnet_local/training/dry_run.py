@@ -1,7 +1,8 @@
 """What training will take, measured before it begins: the longest batch, peak memory, time a stage.
 
 Batches of the real data go through ESPnet's own training loop, with random weights, under the
-context of each stage's first sub-stage: the longest ones for memory, others of all lengths for time.
+context of each stage's first sub-stage: the longest ones for memory, others, of all lengths, for
+time.
 """
 
 from __future__ import annotations
