@@ -14,6 +14,9 @@ from espnet_local.training import dry_run
 from espnet_local.training.setup import TrainingOptions, load_configs, make_setup
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("toy")

@@ -14,6 +14,9 @@ from espnet_local.config import BEST_CHECKPOINT
 from espnet_local.encoder.pretrained.sources import read_pretrained
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory) -> Path:
     """A corpus, and `hf`, a published encoder of the tiny size."""
