@@ -11,6 +11,8 @@ import numpy as np
 from espnet_local.config import SAMPLE_RATE
 
 SETS = ("train", "dev", "test")
+MIN_DURATION_S = 0.1
+MAX_DURATION_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,3 +49,12 @@ class Exclusion:
 
 
 Items: TypeAlias = "Iterator[Utterance | Exclusion]"
+
+
+def reason_against_duration(duration_s: float) -> str | None:
+    """Why an utterance of this length cannot be in a set, or None when it can."""
+    if duration_s < MIN_DURATION_S:
+        return f"{duration_s:.3f} s, shorter than {MIN_DURATION_S} s"
+    if duration_s > MAX_DURATION_S:
+        return f"{duration_s:.1f} s, longer than {MAX_DURATION_S:.0f} s"
+    return None

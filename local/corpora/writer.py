@@ -28,12 +28,10 @@ import soundfile
 
 from espnet_local.config import SAMPLE_RATE
 from espnet_local.files import atomic_open, write_table
-from local.corpora.utterance import Exclusion, Utterance
+from local.corpora.utterance import Exclusion, Utterance, reason_against_duration
 
 AudioFormat = Literal["flac.ark", "wav", "flac"]
 AUDIO_FORMATS: tuple[str, ...] = get_args(AudioFormat)
-MIN_DURATION_S = 0.1
-MAX_DURATION_S = 30.0
 PROGRESS_UTTERANCES = 200
 LISTED_REASONS = 3
 
@@ -131,11 +129,7 @@ def _reason_against(utterance: Utterance) -> str | None:
         return "empty transcript"
     if len(utterance.samples) == 0:
         return "empty audio"
-    if utterance.duration_s < MIN_DURATION_S:
-        return f"{utterance.duration_s:.3f} s, shorter than {MIN_DURATION_S} s"
-    if utterance.duration_s > MAX_DURATION_S:
-        return f"{utterance.duration_s:.1f} s, longer than {MAX_DURATION_S:.0f} s"
-    return None
+    return reason_against_duration(utterance.duration_s)
 
 
 def write_set(

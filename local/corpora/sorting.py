@@ -1,0 +1,33 @@
+"""Sorting more lines than should be in memory: sorted pieces on disk, merged."""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+PIECE_LINES = 20_000
+
+
+def sorted_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Lines in the order of their code points, at most `PIECE_LINES` of them in memory.
+
+    Args:
+        lines: without an end of line in them.
+    """
+    with ExitStack() as stack:
+        pieces: list[Iterable[str]] = []
+        waiting: list[str] = []
+        for line in lines:
+            waiting.append(line + "\n")
+            if len(waiting) == PIECE_LINES:
+                file = stack.enter_context(
+                    tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")
+                )
+                file.writelines(sorted(waiting))
+                file.seek(0)
+                pieces.append(file)
+                waiting = []
+        for line in heapq.merge(*pieces, sorted(waiting)):
+            yield line[:-1]
