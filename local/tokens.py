@@ -191,7 +191,7 @@ def count_set(tokenizer: Tokenizer, folder: Path, output: Path) -> None:
         atomic_open(output / f"{name}_excluded.tsv") as excluded,
     ):
         excluded.write("utterance\treason\n")
-        for batch in batches(_texts_with_lengths(folder), TEXTS_PER_BATCH):
+        for batch in batches(texts_with_lengths(folder), TEXTS_PER_BATCH):
             encoded = tokenizer.encode_all([text for _, text, _ in batch])
             for (utterance, _, samples), ids in zip(batch, encoded):
                 tokens += len(ids)
@@ -212,8 +212,12 @@ def count_set(tokenizer: Tokenizer, folder: Path, output: Path) -> None:
         log.warning("%s: %d of %d tokens are unknown to the model", folder, unknown, tokens)
 
 
-def _texts_with_lengths(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Utterance, text and samples."""
+def texts_with_lengths(folder: Path) -> Iterator[tuple[str, str, int]]:
+    """Utterance, text and samples of a data directory, one in memory at a time.
+
+    Raises:
+        ValueError: when a table is not sorted, or an utterance has no length.
+    """
     tables = (sorted_rows(folder / name) for name in ("text", "utt2num_samples"))
     for utterance, (text, samples) in join_rows(*tables):
         if text is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -58,3 +59,11 @@ def reason_against_duration(duration_s: float) -> str | None:
     if duration_s > MAX_DURATION_S:
         return f"{duration_s:.1f} s, longer than {MAX_DURATION_S:.0f} s"
     return None
+
+
+def kind_of_reason(reason: str) -> str:
+    """What exclusions have in common: their reason without what tells utterances apart.
+
+    That is paths, and words with a digit or a dot (names, lengths).
+    """
+    return re.sub(r"\S*/[^:]*|\S*[\d.]\S*", "", reason)

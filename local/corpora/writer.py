@@ -13,7 +13,6 @@ of thousands), or one wav or flac file an utterance.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -28,7 +27,12 @@ import soundfile
 
 from espnet_local.config import SAMPLE_RATE
 from espnet_local.files import atomic_open, write_table
-from local.corpora.utterance import Exclusion, Utterance, reason_against_duration
+from local.corpora.utterance import (
+    Exclusion,
+    Utterance,
+    kind_of_reason,
+    reason_against_duration,
+)
 
 AudioFormat = Literal["flac.ark", "wav", "flac"]
 AUDIO_FORMATS: tuple[str, ...] = get_args(AudioFormat)
@@ -202,13 +206,13 @@ def write_set(
 
 
 def _commonest(excluded: list[Exclusion]) -> str:
-    """The reasons with how often each occurs, commonest first: `u1: no such file a.wav, 9 times`.
+    """The reasons with how often each occurs, commonest first.
 
-    Paths and words with a digit or a dot (names, lengths) tell utterances apart, not reasons.
+    Such as `u1: no such file a.wav, 9 times`.
     """
     alike: dict[str, list[Exclusion]] = defaultdict(list)
     for item in excluded:
-        alike[re.sub(r"\S*/[^:]*|\S*[\d.]\S*", "", item.reason)].append(item)
+        alike[kind_of_reason(item.reason)].append(item)
     groups = sorted(alike.values(), key=len, reverse=True)
     shown = [
         f"{group[0].id}: {group[0].reason}, {len(group)} time{'s' * (len(group) > 1)}"
