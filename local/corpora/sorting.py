@@ -17,17 +17,16 @@ def sorted_lines(lines: Iterable[str]) -> Iterator[str]:
         lines: without an end of line in them.
     """
     with ExitStack() as stack:
-        pieces: list[Iterable[str]] = []
+        pieces: list[Iterator[str]] = []
         waiting: list[str] = []
         for line in lines:
-            waiting.append(line + "\n")
+            waiting.append(line)
             if len(waiting) == PIECE_LINES:
                 file = stack.enter_context(
                     tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")
                 )
-                file.writelines(sorted(waiting))
+                file.writelines(line + "\n" for line in sorted(waiting))
                 file.seek(0)
-                pieces.append(file)
+                pieces.append(line[:-1] for line in file)
                 waiting = []
-        for line in heapq.merge(*pieces, sorted(waiting)):
-            yield line[:-1]
+        yield from heapq.merge(*pieces, sorted(waiting))
