@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +16,7 @@ from local.corpus_statistics import BINS_PER_S, SetStatistics
 
 MOST_BARS = 40
 BAR_WIDTHS_S = (0.1, 0.25, 0.5, 1, 2, 5)
-STYLES = (
+STYLES: tuple[dict[str, Any], ...] = (
     {"histtype": "stepfilled", "facecolor": "0.8", "edgecolor": "0.5"},
     {"histtype": "step", "edgecolor": "black", "linestyle": "--"},
     {"histtype": "step", "edgecolor": "black", "linestyle": "-", "linewidth": 1.5},
@@ -29,7 +30,7 @@ def draw_lengths(sets: Sequence[SetStatistics], path: Path) -> None:
     axes = figure.add_subplot()
     longest_s = (max(max(found.lengths) for found in sets) + 1) / BINS_PER_S
     width_s = next((w for w in BAR_WIDTHS_S if w * MOST_BARS >= longest_s), BAR_WIDTHS_S[-1])
-    edges = width_s * np.arange(math.ceil(longest_s / width_s) + 1)
+    edges = [width_s * number for number in range(math.ceil(longest_s / width_s) + 1)]
     for found, style in zip(sets, STYLES):
         lengths_s = (np.array(list(found.lengths)) + 0.5) / BINS_PER_S
         shares = 100 * np.array(list(found.lengths.values())) / found.utterances
