@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -28,9 +28,10 @@ from local.corpora.report import PROBLEMS, REMARKS, Report
 
 if TYPE_CHECKING:
     from espnet_local.tokens import Tokenizer
+    from local.corpora.validate import Recording
 
 # A task is worth the start of a process: a header takes 0.15 ms, decoding 5 s of FLAC 1.3 ms.
-RECORDINGS_PER_TASK = {False: 5_000, True: 500}  # by --decode
+UTTERANCES_PER_TASK = {False: 5_000, True: 500}  # by --decode
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -71,7 +72,7 @@ def check_all(
         seen = check_folder(
             report, tokenizer=tokenizer, expected=expected, nj=options.nj, decode=options.decode
         )
-        if expected is None:
+        if expected is None and seen:  # none are seen where a table is missing
             expected = seen
         reports.append(report)
     return reports
@@ -94,13 +95,13 @@ def check_folder(
     """
     from local.corpora.contents import check_audio, check_characters, count_tokens
     from local.corpora.validate import open_tables, recordings, walk
-    from local.corpora.workers import batches, ordered_map
+    from local.corpora.workers import ordered_map
 
     seen: set[str] = set()
     tables = open_tables(report)
     transcripts = check_characters(report, walk(report, tables), expected, seen)
     count = partial(count_tokens, tokenizer) if tokenizer else None
-    tasks = batches(recordings(report, tables, transcripts, count), RECORDINGS_PER_TASK[decode])
+    tasks = _tasks(recordings(report, tables, transcripts, count), UTTERANCES_PER_TASK[decode])
     check = partial(check_audio, decode=decode)
     outcomes = chain.from_iterable(map(check, tasks)) if nj == 1 else ordered_map(check, tasks, nj)
     done = 0
@@ -111,6 +112,20 @@ def check_folder(
         done += outcome.recordings
         print(f"progress: {report.folder}: audio of {done} recordings", file=sys.stderr)
     return seen
+
+
+def _tasks(recordings: Iterable[Recording], utterances: int) -> Iterator[list[Recording]]:
+    """Recordings in tasks of so many utterances, or a few more."""
+    task: list[Recording] = []
+    count = 0
+    for recording in recordings:
+        task.append(recording)
+        count += len(recording.pieces)
+        if count >= utterances:
+            yield task
+            task, count = [], 0
+    if task:
+        yield task
 
 
 class Listing:

@@ -64,7 +64,7 @@ def plant_many(folder):
 def test_what_is_found_does_not_depend_on_the_number_of_processes(
     folder, tmp_path, monkeypatch, capsys, nj
 ):
-    monkeypatch.setattr("local.validate_data.RECORDINGS_PER_TASK", {False: 1, True: 1})
+    monkeypatch.setattr("local.validate_data.UTTERANCES_PER_TASK", {False: 1, True: 1})
     plant_many(folder)
     with pytest.raises(SystemExit) as stop:
         main([str(folder), "--nj", str(nj), "--list", str(tmp_path / "list.tsv")])
