@@ -1,6 +1,6 @@
 """Ten times the utterances, the same memory: validation, tokens and statistics of a large corpus.
 
-    python -m benchmarks.corpus_scale             # 10 000 against 100 000, some ten minutes
+    python -m benchmarks.corpus_scale             # 10 000 against 100 000, two minutes
 
 Makes synthetic Kaldi directories in a temporary folder (100 MB): recordings of 1 to 12 s as FLAC in
 an archive, each entry used by many utterances, words by Zipf's law, 25 utterances a speaker. Runs

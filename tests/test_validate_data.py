@@ -1,5 +1,8 @@
 """The program that validates data directories: characters, tokens, lists, exit status, help."""
 
+from tempfile import TemporaryFile
+from unittest.mock import Mock
+
 import pytest
 from toy_data_dir import TEXT, append, check, edit, write_clean
 
@@ -119,8 +122,11 @@ def test_help_explains_every_check(capsys):
         assert f"  {name} " in shown
 
 
-def test_lines_are_sorted_whether_they_fit_into_memory_or_not(monkeypatch):
+@pytest.mark.parametrize(("most", "files"), [(1, 7), (3, 2), (100, 0)])
+def test_lines_are_sorted_whether_they_fit_into_memory_or_not(monkeypatch, most, files):
+    on_disk = Mock(wraps=TemporaryFile)
+    monkeypatch.setattr("local.corpora.sorting.TemporaryFile", on_disk)
+    monkeypatch.setattr("local.corpora.sorting.PIECE_LINES", most)
     lines = ["b", "a\tx", "Z", "", "ä", "a", "b"]
-    for most in (1, 3, 100):
-        monkeypatch.setattr("local.corpora.sorting.PIECE_LINES", most)
-        assert list(sorted_lines(lines)) == sorted(lines)
+    assert list(sorted_lines(lines)) == sorted(lines)
+    assert on_disk.call_count == files

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import heapq
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from tempfile import TemporaryFile
 
 PIECE_LINES = 20_000
 
@@ -22,9 +22,7 @@ def sorted_lines(lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
             waiting.append(line)
             if len(waiting) == PIECE_LINES:
-                file = stack.enter_context(
-                    tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")
-                )
+                file = stack.enter_context(TemporaryFile("w+", encoding="utf-8", newline="\n"))
                 file.writelines(line + "\n" for line in sorted(waiting))
                 file.seek(0)
                 pieces.append(line[:-1] for line in file)
