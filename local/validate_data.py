@@ -3,7 +3,7 @@
     python -m local.validate_data data/mini/train data/mini/dev data/mini/test
 
 Tables: there, sorted, unique, of the same ids, UTF-8. Audio: each file or archive entry is opened,
-and header and end are held against utt2num_samples and segments; --decode reads all of it, at ten
+and header and end are held against utt2num_samples and segments; --decode reads all of it, at seven
 times the cost. A table with what was found goes to stdout. The exit status is 1 when there is a
 problem; remarks alone leave it 0.
 """
