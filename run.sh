@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stages="Stages:
   -1  data      the corpus as Kaldi folders              data/<corpus>/{train,dev,test}
-   0  tokens    SentencePiece model and token list       data/<corpus>/token_list
+   0  tokens    SentencePiece model, token list; a page  data/<corpus>/{token_list,STATISTICS.md}
    1  training  full context                             exp/<tag>/stage1
    2            chunks of 320, 640, 1280, 2560 ms        exp/<tag>/stage2a ... 2d
    3            left context of 1, 2, all chunks         exp/<tag>/stage3a ... 3c
@@ -116,6 +116,7 @@ timed -1 "${data_call[@]}"
 timed 0 python -m local.tokens --text "$dir/train/text" --type "$token_type" \
     --vocab_size "$vocab_size" --output "$tokens" --sets "$dir/train" "$dir/dev" \
     "${shared_tokens[@]}"
+python -m local.corpus_statistics --data "$dir" --tokens "$tokens"
 
 if [[ $dry_run == true ]]; then
     measure=("${train_cmd[@]}")

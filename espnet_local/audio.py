@@ -11,11 +11,13 @@ channel, another rate.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Mapping
-from io import BytesIO
+from contextlib import contextmanager
+from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -25,6 +27,9 @@ from espnet_local.files import read_table
 
 _CONTAINER = b"AUDIO"  # kaldiio: AUDIO, one byte with the length of the length, length, the file
 _UNKNOWN_LENGTH = 0xFFFFFFFF  # a wav written to a pipe
+_TAIL_FRAMES = 400  # read at the end of an audio file to know that it is there
+_BLOCK_FRAMES = 65_536
+_BUFFER_BYTES = 8_192
 
 
 class Audio(NamedTuple):
@@ -57,22 +62,57 @@ def read_any_rate(value: str) -> Audio:
     blob = _read_blob(value)
     if not blob:
         raise ValueError(f"{value}: empty file")
-    missing = _missing_wav_bytes(blob)
-    if missing:
-        raise ValueError(f"{value}: truncated, {missing} bytes short of what its header says")
-    try:
-        with soundfile.SoundFile(BytesIO(blob)) as stream:
-            frames, channels, rate = stream.frames, stream.channels, stream.samplerate
-            if channels != 1:
-                raise ValueError(f"{value}: {channels} channels, expected 1")
-            samples = stream.read(dtype="float32")
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{value}: not readable as audio: {error.error_string}") from None
+    with _opened(BytesIO(blob), len(blob), value) as stream:
+        frames, channels, rate = stream.frames, stream.channels, stream.samplerate
+        if channels != 1:
+            raise ValueError(f"{value}: {channels} channels, expected 1")
+        samples = stream.read(dtype="float32")
     if len(samples) < frames:
         raise ValueError(f"{value}: truncated, {len(samples)} of {frames} samples")
     if len(samples) == 0:
         raise ValueError(f"{value}: empty audio")
     return Audio(samples, rate)
+
+
+class AudioInfo(NamedTuple):
+    """What an audio file's header says."""
+
+    frames: int  # samples of each channel
+    sample_rate: int  # Hz
+    channels: int
+
+
+def audio_info(value: str, decode: bool = False) -> AudioInfo:
+    """Reads the header of what a wav.scp value names, and some samples at its end.
+
+    The end is what a file that was cut short lacks; damage in the middle shows only on decoding.
+
+    Args:
+        value: `<file>` or `<archive>:<offset>`.
+        decode: read all of it, a block in memory at a time.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_audio`, but for rate and channels.
+    """
+    path, offset = split_offset(value)
+    with path.open("rb") as file:
+        start, length = 0, os.fstat(file.fileno()).st_size
+        if offset is not None:
+            start, length = _locate(file, offset, value)
+        if not length:
+            raise ValueError(f"{value}: empty file")
+        window = BufferedReader(_Window(file, start, length), _BUFFER_BYTES)
+        with _opened(window, length, value) as stream:
+            frames = stream.frames
+            first = 0 if decode else max(0, frames - _TAIL_FRAMES)
+            stream.seek(first)
+            read = sum(map(len, stream.blocks(_BLOCK_FRAMES, dtype="float32")))
+            info = AudioInfo(frames, stream.samplerate, stream.channels)
+    if first + read < frames:
+        raise ValueError(f"{value}: truncated, {first + read} of {frames} samples")
+    if not frames:
+        raise ValueError(f"{value}: empty audio")
+    return info
 
 
 class AudioReader(Mapping[str, np.ndarray]):
@@ -106,40 +146,92 @@ def split_offset(value: str) -> tuple[Path, int | None]:
     return Path(value), None
 
 
+@contextmanager
+def _opened(file: BinaryIO, length: int, value: str) -> Iterator[soundfile.SoundFile]:
+    """An audio file of `length` bytes, open for reading.
+
+    Raises:
+        ValueError: naming it when it is truncated (wav) or not audio, also while it is read.
+    """
+    missing = _missing_wav_bytes(file, length)
+    if missing:
+        raise ValueError(f"{value}: truncated, {missing} bytes short of what its header says")
+    file.seek(0)
+    try:
+        with soundfile.SoundFile(file) as stream:
+            yield stream
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{value}: not readable as audio: {error.error_string}") from None
+
+
 def _read_blob(value: str) -> bytes:
     """The bytes of one audio file, also when it lies in an archive."""
     path, offset = split_offset(value)
     if offset is None:
         return path.read_bytes()
     with path.open("rb") as stream:
-        stream.seek(offset)
-        head = stream.read(len(_CONTAINER))
-        if head == _CONTAINER:
-            digits = stream.read(1)
-            length = int.from_bytes(stream.read(digits[0]), "little") if digits else 0
-            blob = stream.read(length)
-            if len(blob) < length or not digits:
-                raise ValueError(f"{value}: truncated, the archive ends within it")
-            return blob
-        if head[:4] == b"RIFF":
-            length = struct.unpack("<I", (head[4:] + stream.read(3)).ljust(4, b"\0"))[0]
-            stream.seek(offset)
-            return stream.read(length + 8)
+        start, length = _locate(stream, offset, value)
+        stream.seek(start)
+        return stream.read(length)
+
+
+def _locate(stream: BinaryIO, offset: int, value: str) -> tuple[int, int]:
+    """Where in an archive the audio file at an offset starts, and its length in bytes."""
+    stream.seek(offset)
+    end = os.fstat(stream.fileno()).st_size
+    head = stream.read(len(_CONTAINER))
+    if head == _CONTAINER:
+        digits = stream.read(1)
+        length = int.from_bytes(stream.read(digits[0]), "little") if digits else 0
+        start = stream.tell()
+        if start + length > end or not digits:
+            raise ValueError(f"{value}: truncated, the archive ends within it")
+        return start, length
+    if head[:4] == b"RIFF":
+        length = struct.unpack("<I", (head[4:] + stream.read(3)).ljust(4, b"\0"))[0]
+        return offset, min(length + 8, end - offset)
     raise ValueError(f"{value}: neither AUDIO nor RIFF stands at this offset of the archive")
 
 
-def _missing_wav_bytes(blob: bytes) -> int:
-    """How many bytes of its data chunk a wav file lacks; 0 for other formats.
+class _Window(RawIOBase):
+    """A part of an open file as a file."""
+
+    def __init__(self, stream: BinaryIO, start: int, length: int) -> None:
+        self._stream, self._start, self._length, self._position = stream, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        room = max(0, min(len(buffer), self._length - self._position))
+        data = os.pread(self._stream.fileno(), room, self._start + self._position)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _missing_wav_bytes(stream: BinaryIO, length: int) -> int:
+    """How many bytes of its data chunk a wav file of a length lacks; 0 for other formats.
 
     libsndfile takes a truncated wav for a shorter one.
     """
-    if blob[:4] != b"RIFF" or blob[8:12] != b"WAVE":
+    head = stream.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return 0
     position = 12
-    while position + 8 <= len(blob):
-        name, length = struct.unpack("<4sI", blob[position : position + 8])
+    while position + 8 <= length:
+        stream.seek(position)
+        name, size = struct.unpack("<4sI", stream.read(8))
         position += 8
         if name == b"data":
-            return 0 if length == _UNKNOWN_LENGTH else max(0, position + length - len(blob))
-        position += length + length % 2
-    return position - len(blob) if position > len(blob) else 0
+            return 0 if size == _UNKNOWN_LENGTH else max(0, position + size - length)
+        position += size + size % 2
+    return position - length if position > length else 0

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -54,6 +54,40 @@ def write_text(path: str | Path, text: str) -> None:
         stream.write(text)
 
 
+def iter_table(
+    path: str | Path, complain: Callable[[ValueError], None] | None = None
+) -> Iterator[tuple[int, str, str]]:
+    """The lines of a Kaldi table as (line number, key, value), one in memory at a time.
+
+    Args:
+        path: the table; a key without a value gives an empty string.
+        complain: takes the error of a bad line instead of its being raised; bytes that are not
+            UTF-8 are then replaced, and an empty line is passed over.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming file and line, for an empty line or bytes that are not UTF-8.
+    """
+    with Path(path).open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            problem = None
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                problem = f"not UTF-8: {error.reason}"
+                line = raw.decode("utf-8", "replace")
+            key, *value = line.split(maxsplit=1) or [""]
+            if not key:
+                problem = "empty line"
+            if problem:
+                error_of_line = ValueError(f"{path}:{number}: {problem}")
+                if complain is None:
+                    raise error_of_line
+                complain(error_of_line)
+            if key:
+                yield number, key, value[0].strip() if value else ""
+
+
 def read_table(path: str | Path) -> dict[str, str]:
     """Reads a Kaldi table; a key without a value gives an empty string.
 
@@ -61,21 +95,46 @@ def read_table(path: str | Path) -> dict[str, str]:
         FileNotFoundError: when there is no such file.
         ValueError: naming file and line, for a duplicate key, an empty line or bytes not UTF-8.
     """
-    path = Path(path)
     table: dict[str, str] = {}
-    with path.open("rb") as stream:
-        for number, raw in enumerate(stream, 1):
-            try:
-                line = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}:{number}: not UTF-8: {error.reason}") from None
-            key, *value = line.split(maxsplit=1) or [""]
-            if not key:
-                raise ValueError(f"{path}:{number}: empty line")
-            if key in table:
-                raise ValueError(f"{path}:{number}: duplicate key {key!r}")
-            table[key] = value[0].strip() if value else ""
+    for number, key, value in iter_table(path):
+        if key in table:
+            raise ValueError(f"{path}:{number}: duplicate key {key!r}")
+        table[key] = value
     return table
+
+
+def sorted_rows(path: str | Path) -> Iterator[tuple[str, str]]:
+    """Keys and values of a Kaldi table that must be sorted, one line in memory at a time.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_table`, and when a key stands after a greater one.
+    """
+    before = ""
+    for number, key, value in iter_table(path):
+        if key <= before:
+            what = f"duplicate key {key!r}" if key == before else f"{key} stands after {before}"
+            raise ValueError(f"{path}:{number}: {what}, must be sorted as by LC_ALL=C sort")
+        before = key
+        yield key, value
+
+
+def join_rows(*tables: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Walks sorted tables side by side: every key of any of them, with its value in each or None.
+
+    Args:
+        tables: rows as `sorted_rows` gives them, every key once.
+    """
+    heads = [next(table, None) for table in tables]
+    while present := [head[0] for head in heads if head is not None]:
+        least = min(present)
+        values = []
+        for number, head in enumerate(heads):
+            if head is not None and head[0] == least:
+                values.append(head[1])
+                heads[number] = next(tables[number], None)
+            else:
+                values.append(None)
+        yield least, tuple(values)
 
 
 def write_table(path: str | Path, table: Mapping[str, object]) -> None:

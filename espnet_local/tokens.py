@@ -38,7 +38,12 @@ class Tokenizer:
             raise ValueError(f"{name}: not a SentencePiece model") from None
         self.tokens = tuple(tokens)
         _check_list(self.tokens, token_list(self._processor), name)
-        self._ids = {token: number for number, token in enumerate(self.tokens)}
+        ids = {token: number for number, token in enumerate(self.tokens)}
+        # By the model's own numbers; its control pieces never come up.
+        self._ids = [
+            ids.get(self._processor.id_to_piece(number), self.unknown_id)
+            for number in range(self._processor.get_piece_size())
+        ]
 
     @classmethod
     def from_dir(cls, folder: str | Path) -> Tokenizer:
@@ -57,8 +62,13 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token numbers of a text; `unknown_id` for characters the model never saw."""
-        pieces = self._processor.encode(text, out_type=str)
-        return [self._ids.get(piece, self.unknown_id) for piece in pieces]
+        return [self._ids[number] for number in self._processor.encode(text, out_type=int)]
+
+    def encode_all(self, texts: list[str]) -> list[list[int]]:
+        """As `encode`, for many texts at half the cost."""
+        # One thread: others would cost more than they bring for texts of a line.
+        found = self._processor.encode(texts, out_type=int, num_threads=1)
+        return [[self._ids[number] for number in numbers] for numbers in found]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token numbers, see `pieces_to_text`.

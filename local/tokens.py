@@ -13,20 +13,31 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
 from espnet_local.cli import log_to_stderr, run
 from espnet_local.config import HOP_SAMPLES, RECEPTIVE_SAMPLES, nearest
-from espnet_local.files import atomic_open, fingerprint, read_table, write_table, write_text
+from espnet_local.files import (
+    atomic_open,
+    fingerprint,
+    iter_table,
+    join_rows,
+    sorted_rows,
+    write_text,
+)
 from espnet_local.stamp import clear_stamp, is_done, read_stamp, write_stamp
 from espnet_local.tokens import LIST_NAME, MODEL_NAME, Tokenizer, token_list
 from local.arguments import ArgumentParser
+from local.corpora.workers import batches
 
 log = logging.getLogger(__name__)
 TYPES = ("unigram", "bpe", "char")
 CONTROL_TOKENS = 3  # <unk>, <s> and </s>, which SentencePiece counts in its vocabulary
 ALL_CHARACTERS = 100_000  # a vocabulary of characters has no limit of its own
+MOST_TEXTS = 200_000  # to train on: SentencePiece takes 2.5 kB of memory for each (unigram)
+TEXTS_PER_BATCH = 1_000
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     model = (
         _reused(options.reuse)
         if options.reuse
-        else train(read_texts(options.text), options.type, options.vocab_size, str(options.text))
+        else train(Transcripts(options.text), options.type, options.vocab_size, str(options.text))
     )
     clear_stamp(options.output)
     tokenizer = write_tokens(model, options.output)
@@ -64,23 +75,30 @@ def main(arguments: list[str] | None = None) -> None:
     write_stamp(options.output, wanted, summary=summary)
 
 
-def read_texts(path: Path) -> list[str]:
-    """The transcripts of a Kaldi text file.
+class Transcripts:
+    """The transcripts of a Kaldi text file, read anew each time they are walked.
 
     Raises:
         ValueError: when there is none.
     """
-    texts = [text for text in read_table(path).values() if text]
-    if not texts:
-        raise ValueError(f"{path}: no transcript to train tokens on")
-    return texts
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not any(self):
+            raise ValueError(f"{path}: no transcript to train tokens on")
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for _, _, text in iter_table(self._path) if text)
 
 
-def train(texts: list[str], kind: str, vocab_size: int, name: str) -> bytes:
+def train(texts: Iterable[str], kind: str, vocab_size: int, name: str) -> bytes:
     """Trains a SentencePiece model, the same for the same texts.
 
+    SentencePiece keeps its texts in memory: of more than `MOST_TEXTS` it gets that many, evenly
+    spread, and enough others for every character to have its place in the model.
+
     Args:
-        texts: transcripts.
+        texts: transcripts; walked twice.
         kind: "unigram", "bpe" or "char".
         vocab_size: tokens; a text with too little in it gets fewer. Of no effect for "char".
         name: of the text, for messages.
@@ -94,7 +112,12 @@ def train(texts: list[str], kind: str, vocab_size: int, name: str) -> bytes:
     # Loaded here: a run that skips does without it.
     import sentencepiece
 
-    characters = {character for text in texts for character in text if not character.isspace()}
+    characters: set[str] = set()
+    total = 0
+    for text in texts:
+        characters.update(text)
+        total += 1
+    characters = {character for character in characters if not character.isspace()}
     least = len(characters) + 1 + CONTROL_TOKENS  # 1: the word boundary
     if kind == "char":
         vocab_size = ALL_CHARACTERS
@@ -106,7 +129,7 @@ def train(texts: list[str], kind: str, vocab_size: int, name: str) -> bytes:
     model = BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
+            sentence_iterator=iter(texts if total <= MOST_TEXTS else _spread(texts, total)),
             model_writer=model,
             model_type=kind,
             vocab_size=vocab_size,
@@ -120,6 +143,19 @@ def train(texts: list[str], kind: str, vocab_size: int, name: str) -> bytes:
     except RuntimeError as error:
         raise ValueError(f"SentencePiece on {name}: {' '.join(str(error).split())}") from None
     return model.getvalue()
+
+
+def _spread(texts: Iterable[str], total: int) -> Iterator[str]:
+    """`MOST_TEXTS` of `total` texts at even distances, and any with a character not met so far.
+
+    At even distances, because neighbours are of one speaker.
+    """
+    seen: set[str] = set()
+    for number, text in enumerate(texts):
+        is_due = number * MOST_TEXTS // total < (number + 1) * MOST_TEXTS // total
+        if is_due or not seen.issuperset(text):
+            seen.update(text)
+            yield text
 
 
 def write_tokens(model: bytes, output: Path) -> Tokenizer:
@@ -139,41 +175,61 @@ def encoder_frames(samples: int) -> int:
     return max(0, (samples - RECEPTIVE_SAMPLES) // HOP_SAMPLES + 1)
 
 
+def reason_against_tokens(tokens: int, samples: int) -> str | None:
+    """Why an utterance with so many tokens cannot be trained on, or None when it can."""
+    frames = encoder_frames(samples)
+    # One more than tokens: at most one is emitted a frame, and the last frame emits blank.
+    return f"{tokens} tokens, {frames} frames of audio" if tokens + 1 > frames else None
+
+
 def count_set(tokenizer: Tokenizer, folder: Path, output: Path) -> None:
     """Writes the shape file of one data directory, without utterances too long for their audio.
 
     Raises:
-        ValueError: when an utterance has no length in utt2num_samples, or none is left.
+        ValueError: when a table is not sorted, an utterance has no length in utt2num_samples, or
+            none is left.
     """
-    texts = read_table(folder / "text")
-    samples = read_table(folder / "utt2num_samples")
-    shapes: dict[str, str] = {}
-    excluded: list[str] = []
-    unknown = total = 0
-    for utterance, text in texts.items():
-        if utterance not in samples:
-            raise ValueError(f"{folder}/utt2num_samples has no line for {utterance}")
-        ids = tokenizer.encode(text)
-        total += len(ids)
-        unknown += ids.count(tokenizer.unknown_id)
-        frames = encoder_frames(int(samples[utterance]))
-        # One more than tokens: at most one is emitted a frame, and the last frame emits blank.
-        if len(ids) + 1 > frames:
-            excluded.append(f"{utterance}\t{len(ids)} tokens, {frames} frames of audio")
-        else:
-            shapes[utterance] = f"{len(ids)},{len(tokenizer.tokens)}"
     name = folder.name
-    if not shapes:
-        raise ValueError(f"{folder}: no utterance of {len(texts)} has frames enough for its tokens")
-    write_table(output / f"{name}_text_shape", shapes)
-    lines = ["utterance\treason", *sorted(excluded)]
-    write_text(output / f"{name}_excluded.tsv", "".join(f"{line}\n" for line in lines))
+    kept = total = tokens = unknown = 0
+    with (
+        atomic_open(output / f"{name}_text_shape") as shapes,
+        atomic_open(output / f"{name}_excluded.tsv") as excluded,
+    ):
+        excluded.write("utterance\treason\n")
+        for batch in batches(texts_with_lengths(folder), TEXTS_PER_BATCH):
+            encoded = tokenizer.encode_all([text for _, text, _ in batch])
+            for (utterance, _, samples), ids in zip(batch, encoded):
+                tokens += len(ids)
+                unknown += ids.count(tokenizer.unknown_id)
+                if reason := reason_against_tokens(len(ids), samples):
+                    excluded.write(f"{utterance}\t{reason}\n")
+                else:
+                    kept += 1
+                    shapes.write(f"{utterance} {len(ids)},{len(tokenizer.tokens)}\n")
+            total += len(batch)
+        if not kept:
+            raise ValueError(f"{folder}: no utterance of {total} has frames enough for its tokens")
     log.info(
         "%s: %d utterances, %.1f tokens each, excluded %d",
-        name, len(shapes), total / len(texts), len(excluded),
+        name, kept, tokens / total, total - kept,
     )  # fmt: skip
     if unknown:
-        log.warning("%s: %d of %d tokens are unknown to the model", folder, unknown, total)
+        log.warning("%s: %d of %d tokens are unknown to the model", folder, unknown, tokens)
+
+
+def texts_with_lengths(folder: Path) -> Iterator[tuple[str, str, int]]:
+    """Utterance, text and samples of a data directory, one in memory at a time.
+
+    Raises:
+        ValueError: when a table is not sorted, or an utterance has no length.
+    """
+    tables = (sorted_rows(folder / name) for name in ("text", "utt2num_samples"))
+    for utterance, (text, samples) in join_rows(*tables):
+        if text is None:
+            continue
+        if samples is None:
+            raise ValueError(f"{folder}/utt2num_samples has no line for {utterance}")
+        yield utterance, text, int(samples)
 
 
 def _reused(folder: Path) -> bytes:

@@ -13,7 +13,7 @@ from conftest import ROOT, Shell
 
 STUB = """\
 import os, sys
-quiet = "{name}" == "preflight" or {{"--check", "--pending"}} & set(sys.argv)
+quiet = "{name}" in ("preflight", "statistics") or {{"--check", "--pending"}} & set(sys.argv)
 with open(os.environ["CHECKS" if quiet else "CALLS"], "a") as calls:
     print("{name}", *sys.argv[1:], sep="|", file=calls)
 if os.environ["REFUSE"] in ("{name}", *sys.argv[1:]):
@@ -47,6 +47,7 @@ class Recipe:
                 shutil.copy(source, root / name)
         (root / "local/preflight.py").write_text(STUB.format(name="preflight"))
         (root / "local/pretrained.py").write_text(STUB.format(name="download"))
+        (root / "local/corpus_statistics.py").write_text(STUB.format(name="statistics"))
         (root / "local/tokens.py").write_text(STUB.format(name="tokens"))
         (root / "local/corpora.py").write_text(STUB.format(name="data"))
         stubs = root / "espnet_local/bin"

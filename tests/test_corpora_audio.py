@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_local.audio import AudioReader, read_any_rate, read_audio
+from espnet_local.audio import AudioReader, audio_info, read_any_rate, read_audio
 
 RATE = 16_000
 PCM = np.array([0, 1, -1, 16384, -32768, 32767] * 50, np.int16)
@@ -115,3 +115,16 @@ def test_a_cut_archive_and_a_wrong_offset_are_errors(tmp_path, kwargs):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match=r"a\.ark:2: truncated"):
         read_audio(values["a"])
+
+
+@pytest.mark.parametrize("decode", [False, True])
+def test_the_header_tells_length_rate_and_channels_wherever_the_audio_lies(tmp_path, decode):
+    long = np.tile(PCM, 300)
+    for suffix in ("wav", "flac", "ogg", "mp3"):
+        path = tmp_path / f"a.{suffix}"
+        soundfile.write(path, np.stack([long, long], axis=1), 8000)
+        assert audio_info(str(path), decode) == (len(long), 8000, 2)
+    values = archive(tmp_path / "a.ark", {"format": "flac"}, a=(RATE, PCM), b=(RATE, long))
+    values["c"] = archive(tmp_path / "b.ark", None, x=(RATE, PCM), c=(RATE, long))["c"]
+    lengths = {name: audio_info(value, decode).frames for name, value in values.items()}
+    assert lengths == {"a": len(PCM), "b": len(long), "c": len(long)}

@@ -4,7 +4,16 @@ import os
 
 import pytest
 
-from espnet_local.files import atomic_open, fingerprint, read_table, write_table, write_text
+from espnet_local.files import (
+    atomic_open,
+    fingerprint,
+    iter_table,
+    join_rows,
+    read_table,
+    sorted_rows,
+    write_table,
+    write_text,
+)
 from espnet_local.stamp import STAMP_NAME, clear_stamp, is_done, read_stamp, write_stamp
 
 
@@ -101,3 +110,30 @@ def test_a_stamp_holds_for_its_fingerprint_until_it_is_cleared(tmp_path):
     assert os.listdir(tmp_path) == [STAMP_NAME]
     clear_stamp(tmp_path)
     assert not is_done(tmp_path, "abc")
+
+
+def test_a_bad_line_can_be_passed_over_and_is_told(tmp_path):
+    (tmp_path / "t").write_bytes(b"a 1\n\nb \xff2\n")
+    told = []
+    rows = list(iter_table(tmp_path / "t", lambda error: told.append(str(error))))
+    assert rows == [(1, "a", "1"), (3, "b", "\ufffd2")]
+    assert told == [f"{tmp_path}/t:2: empty line", f"{tmp_path}/t:3: not UTF-8: invalid start byte"]
+
+
+def test_rows_that_must_be_sorted_are_read_until_one_is_not(tmp_path):
+    write_table(tmp_path / "t", {"B": 1, "a": 2})
+    assert list(sorted_rows(tmp_path / "t")) == [("B", "1"), ("a", "2")]
+    for line, message in (("B 3", "t:3: B stands after a"), ("a 3", "t:3: duplicate key 'a'")):
+        (tmp_path / "u").write_text((tmp_path / "t").read_text() + line + "\n")
+        (tmp_path / "u").rename(tmp_path / "bad-t")
+        with pytest.raises(ValueError, match=message):
+            list(sorted_rows(tmp_path / "bad-t"))
+
+
+def test_sorted_tables_are_walked_side_by_side():
+    one, two, three = iter([("a", 1), ("c", 3)]), iter([("b", 2), ("c", 4)]), iter([])
+    assert list(join_rows(one, two, three)) == [
+        ("a", (1, None, None)),
+        ("b", (None, 2, None)),
+        ("c", (3, 4, None)),
+    ]

@@ -3,13 +3,14 @@
 import random
 
 import pytest
+import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
 from espnet_local.files import read_table, write_table
-from espnet_local.tokens import Tokenizer, pieces_to_text, read_token_list
+from espnet_local.tokens import Tokenizer, pieces_to_text, read_token_list, token_list
 from local.corpora.grammar import load_grammar, sentences, transcript
-from local.tokens import encoder_frames, main, train, write_tokens
+from local.tokens import _spread, encoder_frames, main, train, write_tokens
 
 KINDS = ("unigram", "bpe", "char")
 TEXTS = [transcript(s) for s in sentences(load_grammar("en"), "train", 200, random.Random(0))] + [
@@ -264,3 +265,51 @@ def test_characters_are_not_remade_for_another_vocabulary_size(data, capsys):
     shown = capsys.readouterr().err
     assert "unchanged, skipped" in shown
     assert "WARNING" not in shown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_too_many_texts_a_spread_is_trained_on_and_no_character_is_lost(monkeypatch, kind):
+    texts = [*TEXTS, "x y z", "ñ", "no", "yes"]
+    whole = train(texts, kind, 80, "t")
+    monkeypatch.setattr("local.tokens.MOST_TEXTS", len(texts))
+    assert train(texts, kind, 80, "t") == whole
+    monkeypatch.setattr("local.tokens.MOST_TEXTS", 50)
+    spread = train(texts, kind, 80, "t")
+    assert spread == train(texts, kind, 80, "t")
+    assert spread != whole
+    processor = sentencepiece.SentencePieceProcessor(model_proto=spread)
+    tokenizer = Tokenizer(spread, token_list(processor))
+    for text in texts:
+        assert tokenizer.unknown_id not in tokenizer.encode(text)
+
+
+def test_a_spread_takes_texts_at_even_distances_and_those_with_new_characters(monkeypatch):
+    monkeypatch.setattr("local.tokens.MOST_TEXTS", 3)
+    texts = ["aa", "a", "ab", "bb", "b", "a a", "b b", "c", "ca", "ab bc"]
+    assert list(_spread(texts, 10)) == ["aa", "ab", "bb", "a a", "b b", "c", "ab bc"]
+
+
+def test_many_texts_are_encoded_as_one_by_one(folders):
+    tokenizer = Tokenizer.from_dir(folders / "bpe")
+    texts = [*TEXTS, "Quarks & Ω", "", "<blank> <unk>"]
+    assert tokenizer.encode_all(texts) == [tokenizer.encode(text) for text in texts]
+
+
+def test_tables_in_the_wrong_order_are_errors_that_name_the_line(data):
+    table = (data / "dev/text").read_text().splitlines()
+    (data / "dev/text").write_text("\n".join([table[1], table[0], *table[2:]]) + "\n")
+    with pytest.raises(
+        ValueError, match=r"dev/text:2: s-000 stands after s-001, must be sorted as by LC_ALL=C"
+    ):
+        main(command(data))
+    assert not (data / "tokens/dev_text_shape").exists()
+
+
+def test_counting_in_batches_changes_nothing(data, monkeypatch):
+    main(command(data))
+    names = ("train_text_shape", "train_excluded.tsv", "dev_text_shape")
+    before = [(data / "tokens" / name).read_text() for name in names]
+    (data / "tokens/.done.json").unlink()
+    monkeypatch.setattr("local.tokens.TEXTS_PER_BATCH", 7)
+    main(command(data))
+    assert [(data / "tokens" / name).read_text() for name in names] == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,6 +12,8 @@ import numpy as np
 from espnet_local.config import SAMPLE_RATE
 
 SETS = ("train", "dev", "test")
+MIN_DURATION_S = 0.1
+MAX_DURATION_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,3 +50,20 @@ class Exclusion:
 
 
 Items: TypeAlias = "Iterator[Utterance | Exclusion]"
+
+
+def reason_against_duration(duration_s: float) -> str | None:
+    """Why an utterance of this length cannot be in a set, or None when it can."""
+    if duration_s < MIN_DURATION_S:
+        return f"{duration_s:.3f} s, shorter than {MIN_DURATION_S} s"
+    if duration_s > MAX_DURATION_S:
+        return f"{duration_s:.1f} s, longer than {MAX_DURATION_S:.0f} s"
+    return None
+
+
+def kind_of_reason(reason: str) -> str:
+    """What exclusions have in common: their reason without what tells utterances apart.
+
+    That is paths, and words with a digit or a dot (names, lengths).
+    """
+    return re.sub(r"\S*/[^:]*|\S*[\d.]\S*", "", reason)

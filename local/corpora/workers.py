@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -14,8 +15,15 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+def batches(items: Iterable[Task], size: int) -> Iterator[list[Task]]:
+    """Cuts items into lists of `size`, the last one shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
 def ordered_map(
-    work: Callable[[Task], list[Result]], tasks: Sequence[Task], nj: int
+    work: Callable[[Task], list[Result]], tasks: Iterable[Task], nj: int
 ) -> Iterator[Result]:
     """Runs `work` on each task in a process of its own, `nj` at a time, results in order.
 
@@ -25,7 +33,8 @@ def ordered_map(
 
     Args:
         work: a top-level function from a task to a list of results.
-        tasks: batches of work, each worth the start of a process (about half a second).
+        tasks: batches of work, each worth the start of a process (about half a second); taken
+            when their turn comes.
         nj: processes at a time, >= 1.
 
     Raises:
@@ -36,13 +45,13 @@ def ordered_map(
         raise ValueError(f"nj must be >= 1, got {nj}")
     # "spawn": a forked child would inherit the parent's library state and locks.
     context = multiprocessing.get_context("spawn")
-    waiting = deque(tasks)
+    waiting = iter(tasks)
     running: deque[tuple[BaseProcess, Connection]] = deque()
 
     def start_some() -> None:
-        while waiting and len(running) < nj:
+        for task in islice(waiting, nj - len(running)):
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_serve, args=(work, waiting.popleft(), sender))
+            process = context.Process(target=_serve, args=(work, task, sender))
             process.start()
             sender.close()  # the child holds the only other end: its death is an end of file
             running.append((process, receiver))

@@ -13,7 +13,6 @@ of thousands), or one wav or flac file an utterance.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -28,12 +27,15 @@ import soundfile
 
 from espnet_local.config import SAMPLE_RATE
 from espnet_local.files import atomic_open, write_table
-from local.corpora.utterance import Exclusion, Utterance
+from local.corpora.utterance import (
+    Exclusion,
+    Utterance,
+    kind_of_reason,
+    reason_against_duration,
+)
 
 AudioFormat = Literal["flac.ark", "wav", "flac"]
 AUDIO_FORMATS: tuple[str, ...] = get_args(AudioFormat)
-MIN_DURATION_S = 0.1
-MAX_DURATION_S = 30.0
 PROGRESS_UTTERANCES = 200
 LISTED_REASONS = 3
 
@@ -131,11 +133,7 @@ def _reason_against(utterance: Utterance) -> str | None:
         return "empty transcript"
     if len(utterance.samples) == 0:
         return "empty audio"
-    if utterance.duration_s < MIN_DURATION_S:
-        return f"{utterance.duration_s:.3f} s, shorter than {MIN_DURATION_S} s"
-    if utterance.duration_s > MAX_DURATION_S:
-        return f"{utterance.duration_s:.1f} s, longer than {MAX_DURATION_S:.0f} s"
-    return None
+    return reason_against_duration(utterance.duration_s)
 
 
 def write_set(
@@ -208,13 +206,13 @@ def write_set(
 
 
 def _commonest(excluded: list[Exclusion]) -> str:
-    """The reasons with how often each occurs, commonest first: `u1: no such file a.wav, 9 times`.
+    """The reasons with how often each occurs, commonest first.
 
-    Paths and words with a digit or a dot (names, lengths) tell utterances apart, not reasons.
+    Such as `u1: no such file a.wav, 9 times`.
     """
     alike: dict[str, list[Exclusion]] = defaultdict(list)
     for item in excluded:
-        alike[re.sub(r"\S*/[^:]*|\S*[\d.]\S*", "", item.reason)].append(item)
+        alike[kind_of_reason(item.reason)].append(item)
     groups = sorted(alike.values(), key=len, reverse=True)
     shown = [
         f"{group[0].id}: {group[0].reason}, {len(group)} time{'s' * (len(group) > 1)}"
