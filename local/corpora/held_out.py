@@ -22,7 +22,8 @@ def hold_out(speakers: Mapping[str, str | None]) -> HeldOut:
     """Draws dev and test by a hash of names: the same in every run, on every machine.
 
     Whole speakers where there are ten or more, so that no voice of dev and test is trained on;
-    single utterances otherwise. A speaker who would make a set twice too large is passed over.
+    single utterances otherwise. A speaker who would make a set twice too large is passed over, and
+    a set has a tenth of the speakers at most.
 
     Args:
         speakers: the speaker of each utterance, None where it is not known.
@@ -39,14 +40,17 @@ def hold_out(speakers: Mapping[str, str | None]) -> HeldOut:
         for utterance, speaker in speakers.items()
     }
     sizes = Counter(groups.values())
-    waiting = sorted(sizes, key=_hash)
     target = max(1, round(SHARE * len(speakers)))
+    most_groups = max(1, len(sizes) // 10)  # a few who speak little must not leave train alone
+    waiting = sorted(sizes, key=_hash)
+    waiting.remove(max(waiting, key=lambda group: sizes[group]))
     set_of: dict[str, str] = {}
     for set_name in ("dev", "test"):
         chosen: list[str] = []
         held = 0
         for group in waiting:
-            if held < target and held + sizes[group] <= 2 * target:
+            fits = held + sizes[group] <= 2 * target and len(chosen) < most_groups
+            if held < target and fits:
                 chosen.append(group)
                 held += sizes[group]
         chosen = chosen or [min(waiting, key=lambda group: sizes[group])]
