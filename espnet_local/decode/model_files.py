@@ -96,7 +96,7 @@ def _in_zip(path: Path, member: str) -> StoredFile:
             raise ValueError(f"{path}: not a packed model: {error}") from None
         with archive:
             if member not in archive.namelist():
-                raise ValueError(f"{where}: no such member; not a packed model of this kind")
+                raise ValueError(f"{where}: no such member: damaged, or no packed model")
             try:
                 return BytesIO(archive.read(member))
             except _DAMAGED as error:
