@@ -295,10 +295,18 @@ def test_bytes_that_are_not_utf_8_cost_their_row_only(tmp_path):
     )
 
 
+def test_a_folder_in_the_place_of_audio_is_listed(rows, tmp_path):
+    path = rows(*[{"path": f"{i}.wav", "text": "one"} for i in range(4)])
+    with path.open("a") as stream:
+        stream.write(json.dumps({"path": ".", "text": "one", "speaker": "s"}) + "\n")
+    listed = excluded(prepare(path, tmp_path / "out") / "train")
+    assert listed == {"s-unnamed": f"a folder, not a file: {path.parent}"}
+
+
 def test_a_quoted_text_over_two_lines_and_a_byte_order_mark_are_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", sound(["one"]), 16_000)
     rows = "".join(f'{i},a.wav,"one,\ntwo"\n' for i in range(3)) + "3,a.wav\n"
-    (tmp_path / "all.csv").write_text("\ufeffid,path,text\n" + rows, encoding="utf-8")
+    (tmp_path / "all.csv").write_text("\ufeffid, path, text\n" + rows, encoding="utf-8")
     corpus = ManifestCorpus(path=tmp_path / "all.csv")
     items = [item for name in SETS for item in corpus.items(name, 1)]
     assert sorted(item.id for item in items) == ["0", "1", "2", "all.csv:8"]

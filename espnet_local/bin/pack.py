@@ -31,11 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--model", required=True, type=Path, metavar="DIR", help="a sub-stage's folder")
     add("--output", type=Path, help="exp/<tag>/<tag>_<sub-stage>.zip when not given")

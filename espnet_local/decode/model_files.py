@@ -58,12 +58,14 @@ def find_model(place: str | Path, checkpoint: str | None = None) -> ModelFiles:
             name of its weights.
 
     Raises:
+        FileNotFoundError: when there is no such packed file.
         ValueError: naming file and member, for a packed file that is damaged or of another kind.
     """
     place = Path(place)
-    store = _in_zip if place.is_file() else _in_folder
+    packed = place.is_file() or (place.suffix == ".zip" and not place.is_dir())
+    store = _in_zip if packed else _in_folder
     meta = store(place, META_NAME)
-    if not place.is_file() and not (place / META_NAME).exists():
+    if not packed and not (place / META_NAME).exists():
         names = (CONFIG_NAME, MODEL_NAME, checkpoint or BEST_CHECKPOINT)
         return ModelFiles(*(store(place, name) for name in names))
     names_by_key = parse_yaml(meta.read(), meta.name)

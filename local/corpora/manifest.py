@@ -254,7 +254,7 @@ def _ids(entries: Sequence[Entry]) -> list[str]:
 
 def _made_id(entry: Entry) -> str:
     """`<speaker>-<file>-<offset in ms>`: sorted by id, rows are sorted by speaker."""
-    name, speaker = _clean(Path(entry.audio).stem), _clean(entry.speaker or "")
+    name, speaker = _clean(Path(entry.audio).stem) or "unnamed", _clean(entry.speaker or "")
     if not name.startswith(speaker):
         name = f"{speaker}-{name}"
     return name if entry.offset_s is None else f"{name}-{round(entry.offset_s * 1000):08d}"

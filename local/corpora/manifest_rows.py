@@ -115,7 +115,7 @@ def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream, **dialect)
         try:
-            head = next(reader, [])
+            head = [name.strip() for name in next(reader, [])]
             line = reader.line_num
             for fields in reader:
                 # The number of a row's first line: a quoted text may span several.
