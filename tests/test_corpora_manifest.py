@@ -305,7 +305,7 @@ def test_a_folder_in_the_place_of_audio_is_listed(rows, tmp_path):
 
 def test_a_quoted_text_over_two_lines_and_a_byte_order_mark_are_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", sound(["one"]), 16_000)
-    rows = "".join(f'{i},a.wav,"one,\ntwo"\n' for i in range(3)) + "3,a.wav\n"
+    rows = "".join(f'{i},a.wav,"one,\ntwo"\n' for i in range(3)) + '3,"a\nb"\n'
     (tmp_path / "all.csv").write_text("\ufeffid, path, text\n" + rows, encoding="utf-8")
     corpus = ManifestCorpus(path=tmp_path / "all.csv")
     items = [item for name in SETS for item in corpus.items(name, 1)]
