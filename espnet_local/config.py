@@ -144,20 +144,28 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: naming file and line for bad YAML or a key that stands twice.
+        ValueError: as `parse_yaml`.
     """
-    path = Path(path)
-    with path.open(encoding="utf-8") as stream:
-        try:
-            value = yaml.load(stream, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+    return parse_yaml(Path(path).read_bytes(), str(path))
+
+
+def parse_yaml(content: bytes, name: str) -> dict[str, Any]:
+    """Reads YAML whose top is a mapping.
+
+    Raises:
+        ValueError: naming the file and the line, for bad YAML or a key that stands twice.
+    """
+    try:
+        text = content.decode("utf-8")
+        value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: must hold a mapping, got {type(value).__name__}")
+        raise ValueError(f"{name}: must hold a mapping, got {type(value).__name__}")
     return value
 
 

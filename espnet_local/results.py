@@ -13,6 +13,7 @@ from espnet_local.scoring import WordErrors, count_errors, write_trn
 from espnet_local.stamp import STAMP_NAME, read_stamp
 from espnet_local.stream_results import STREAM_COLUMNS, StreamResult, cell, stream_result
 
+RESULTS_NAME = "results.tsv"
 CONTEXT_COLUMNS = ("substage", "dataset", "chunk_ms", "left_chunks", "sink_frames")
 KEY_COLUMNS = (*CONTEXT_COLUMNS, "decoding", "method")
 RESULT_COLUMNS = ("snt", "wrd", "corr", "sub", "del", "ins", "err", "s_err")
@@ -120,7 +121,7 @@ def collect(expdir: Path, data: Path, sets: list[str]) -> list[Row]:
 def write_results(expdir: Path, rows: list[Row]) -> str:
     """Writes `results.tsv` and `RESULTS.md`, and gives the latter's text."""
     lines = ["\t".join(COLUMNS), *("\t".join(row.cells()) for row in rows)]
-    write_text(expdir / "results.tsv", "\n".join(lines) + "\n")
+    write_text(expdir / RESULTS_NAME, "\n".join(lines) + "\n")
     text = _markdown(expdir, rows)
     write_text(expdir / "RESULTS.md", text)
     return text
@@ -138,7 +139,7 @@ def _markdown(expdir: Path, rows: list[Row]) -> str:
         f"case, the chunk and {LOOK_AHEAD_MS} ms; on average it is half of the chunk and "
         f"{LOOK_AHEAD_MS} ms. Masked decoding sees the whole utterance under the context's mask, "
         "streaming gets it chunk by chunk; both must agree.",
-        _table(
+        markdown_table(
             [*COLUMNS[:5], "latency", *COLUMNS[5:width]],
             [[*row.cells()[:5], row.latency(), *row.cells()[5:width]] for row in rows],
         ),
@@ -168,7 +169,7 @@ def _stream_part(rows: list[Row]) -> list[str]:
         "result, medians. rtf: computing time / audio time, one stream at a time while the other "
         "jobs run. mem_mb: the process at its largest. The last column counts utterances whose "
         "tokens are those of masked decoding.",
-        _table([*(COLUMNS[i] for i in kept), *STREAM_COLUMNS, "as masked"], body),
+        markdown_table([*(COLUMNS[i] for i in kept), *STREAM_COLUMNS, "as masked"], body),
     ]
 
 
@@ -179,14 +180,14 @@ def _models(expdir: Path, substages: list[str]) -> str:
     for substage in substages:
         stamp = read_stamp(expdir / f"stage{substage}") or {}
         body.append([substage, *(_plain(stamp.get(key, "")) for key in keys)])
-    return _table(["substage", *keys], body)
+    return markdown_table(["substage", *keys], body)
 
 
 def _plain(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def _table(head: list[str], body: list[list[str]]) -> str:
+def markdown_table(head: list[str], body: list[list[str]]) -> str:
     """A Markdown table whose columns also line up as plain text; numbers to the right."""
     widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
     numeric = [all(_is_number(row[i]) for row in body) for i in range(len(head))]

@@ -13,7 +13,6 @@ from espnet_local.files import read_table
 from espnet_local.training import dry_run
 from espnet_local.training.setup import TrainingOptions, load_configs, make_setup
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -13,7 +13,6 @@ from toy_wav2vec2 import tiny_wav2vec2
 from espnet_local.config import BEST_CHECKPOINT
 from espnet_local.encoder.pretrained.sources import read_pretrained
 
-
 pytestmark = pytest.mark.slow
 
 

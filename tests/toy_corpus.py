@@ -1,12 +1,16 @@
 """A toy corpus of tones, each word a pitch, with tokens and configs to train on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
 
 from espnet_local.bin import train as train_cli
 from espnet_local.config import SAMPLE_RATE
+from espnet_local.decode.greedy import greedy_search
+from espnet_local.decode.model import LoadedModel
 from local.corpora.utterance import Utterance
 from local.corpora.writer import write_set
 from local.tokens import main as make_tokens
@@ -60,6 +64,31 @@ def make_toy(root: Path) -> None:
     size["recipe"]["warm_start"].update(log_mel_steps=2, ctc_steps=2)
     (root / "tiny.yaml").write_text(yaml.safe_dump(size))
     (root / "stages.yaml").write_text(yaml.safe_dump(PLAN))
+
+
+def talkative(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Makes a hardly trained model emit something, so that there is something to compare."""
+    weights["joint_network.lin_out.bias"][0] -= 2.0
+    generator = torch.Generator().manual_seed(0)
+    weights["joint_network.lin_out.weight"] += 0.5 * torch.randn(
+        weights["joint_network.lin_out.weight"].shape, generator=generator
+    )
+    return weights
+
+
+def greedy_tokens(recognise, model: LoadedModel) -> Iterator[tuple[list[int], list[int]]]:
+    """The tokens of three utterances by ESPnet's `Speech2Text` and by us, under one context."""
+    (context,) = model.own_contexts
+    for number in range(3):
+        samples = tone_utterance(number).samples
+        (_, _, theirs, _), *_ = recognise(samples)
+        with torch.no_grad():
+            frames, lengths = model.model.encoder.forward_context(
+                torch.from_numpy(samples)[None], torch.tensor([len(samples)]), context
+            )
+            parts = model.model.decoder, model.model.joint_network
+            (found,) = greedy_search(*parts, frames, lengths)
+        yield list(theirs), list(found.tokens)
 
 
 def train(root: Path, monkeypatch, *extra: str) -> None:

@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="audio files (mono, any rate), - or mic")
-    add("--model", required=True, metavar="DIR", help="a sub-stage's folder")
+    add("--model", required=True, metavar="MODEL", help="a sub-stage's folder, or a packed model")
     context = parser.add_argument_group("attention context (default: as the model was trained)")
     context.add_argument("--chunk_ms", type=int, help="a multiple of 20")
     context.add_argument("--left_chunks", type=_left_chunks, help="past chunks visible, or all")

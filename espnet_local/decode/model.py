@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from espnet_local.config import BEST_CHECKPOINT, ContextSpec, from_mapping, load_yaml
+from espnet_local.config import ContextSpec, from_mapping, parse_yaml
+from espnet_local.decode.model_files import StoredFile, find_model
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.encoder.streaming import StreamingEncoder
 from espnet_local.tokens import Tokenizer
@@ -52,28 +53,29 @@ class LoadedModel:
         return [] if first.chunk_frames is None else [first]
 
 
-def load_model(stage_dir: str | Path, checkpoint: str = BEST_CHECKPOINT) -> LoadedModel:
-    """Reads `config.yaml`, `bpe.model` and a checkpoint of a sub-stage's folder.
+def load_model(place: str | Path, checkpoint: str | None = None) -> LoadedModel:
+    """Reads config, tokens and weights of a sub-stage.
 
     Args:
-        stage_dir: `exp/<tag>/stage5b`.
-        checkpoint: a file in it.
+        place: its folder, such as `exp/<tag>/stage5b`, or what it was packed into, see
+            `decode.model_files`.
+        checkpoint: a file in the folder, None for the best one.
 
     Raises:
         FileNotFoundError: when one of the files is missing.
         ValueError: when the config is of another model, or the weights do not fit it, naming what.
     """
-    folder = Path(stage_dir)
-    config_path = folder / "config.yaml"
-    config = load_yaml(config_path)
+    files = find_model(place, checkpoint)
+    where = files.config.name
+    config = parse_yaml(files.config.read(), where)
     for key, wanted in (("encoder", "xlsr_streaming"), ("decoder", "stateless")):
         if config.get(key) != wanted:
-            raise ValueError(f"{config_path}: {key} must be {wanted!r}, got {config.get(key)!r}")
+            raise ValueError(f"{where}: {key} must be {wanted!r}, got {config.get(key)!r}")
     tokens = config.get("token_list")
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-        raise ValueError(f"{config_path}: token_list must be a list of tokens")
-    encoder = StreamingEncoder(_spec(EncoderSpec, config, "encoder_conf", config_path))
-    predictor_spec = _spec(PredictorSpec, config, "decoder_conf", config_path)
+        raise ValueError(f"{where}: token_list must be a list of tokens")
+    encoder = StreamingEncoder(_spec(EncoderSpec, config, "encoder_conf", where))
+    predictor_spec = _spec(PredictorSpec, config, "decoder_conf", where)
     model = Transducer(
         encoder,
         StatelessPredictor(len(tokens), predictor_spec),
@@ -81,32 +83,33 @@ def load_model(stage_dir: str | Path, checkpoint: str = BEST_CHECKPOINT) -> Load
             len(tokens),
             encoder.output_size(),
             predictor_spec.dim,
-            _spec(TransducerSpec, config, "model_conf", config_path).joiner,
+            _spec(TransducerSpec, config, "model_conf", where).joiner,
         ),
     )
-    _load_weights(model, folder / checkpoint)
+    _load_weights(model, files.weights)
     encoder.bake_weights()
+    bpe_model = files.bpe_model
     return LoadedModel(
-        model=model.eval(), tokenizer=Tokenizer.from_files(folder / "bpe.model", tokens)
+        model=model.eval(), tokenizer=Tokenizer(bpe_model.read(), tokens, bpe_model.name)
     )
 
 
-def _spec(kind: type, config: dict[str, Any], key: str, path: Path) -> Any:
+def _spec(kind: type, config: dict[str, Any], key: str, where: str) -> Any:
     try:
         return from_mapping(kind, config.get(key), key)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{where}: {error}") from None
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def _load_weights(model: nn.Module, stored: StoredFile) -> None:
     """Strictly, but for the auxiliary CTC, which decoding does not use."""
-    if not path.exists():
-        raise FileNotFoundError(2, "no such file", str(path))
-    try:
-        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not a readable checkpoint: {reason}") from None
+    path = stored.name
+    with stored.open() as stream:
+        try:
+            weights: dict[str, Tensor] = torch.load(stream, map_location="cpu", weights_only=True)
+        except UNREADABLE as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{path}: not a readable checkpoint: {reason}") from None
     by_name = isinstance(weights, dict) and all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
     )

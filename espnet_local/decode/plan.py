@@ -98,8 +98,9 @@ class DecodeTask:
     @property
     def folder(self) -> Path:
         """Where the hypotheses go."""
-        suffix = "_streaming" if self.decoding == "streaming" else ""
-        return self.stage_dir / f"decode_{self.context.name}_{self.method}{suffix}" / self.dataset
+        return (
+            self.stage_dir / decode_folder(self.context, self.method, self.decoding) / self.dataset
+        )
 
     def shard_folder(self, shard: Shard) -> Path:
         """Where the hypotheses of one shard go."""
@@ -112,6 +113,12 @@ class DecodeTask:
     def is_shard_done(self, shard: Shard) -> bool:
         """Whether a shard is decoded and nothing has changed since."""
         return is_done(self.shard_folder(shard), self.fingerprint)
+
+
+def decode_folder(context: ContextSpec, method: str, decoding: str) -> Path:
+    """Where the sets lie that were decoded in one way, below the sub-stage's folder."""
+    suffix = "_streaming" if decoding == "streaming" else ""
+    return Path(f"decode_{context.name}_{method}{suffix}")
 
 
 def plan_tasks(

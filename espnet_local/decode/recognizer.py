@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_local.config import BEST_CHECKPOINT, FRAME_MS, ContextSpec, nearest
+from espnet_local.config import FRAME_MS, ContextSpec, nearest
 from espnet_local.decode.device import make_device
 from espnet_local.decode.endpoint import EndpointRules
 from espnet_local.decode.methods import make_search
@@ -83,19 +83,20 @@ class Recognizer:
         endpoint: EndpointRules | None = None,
         device: str = "cpu",
         dtype: str = "float32",
-        checkpoint: str = BEST_CHECKPOINT,
+        checkpoint: str | None = None,
     ) -> Recognizer:
         """Loads what training wrote.
 
         Args:
-            model_dir: the folder of a sub-stage, such as `exp/mini_tiny/stage5b`.
+            model_dir: the folder of a sub-stage, such as `exp/mini_tiny/stage5b`, or what it was
+                packed into: `model.zip`, or the folder that ESPnet unpacked from it.
             chunk_ms, left_chunks, sink_frames: the context; what is not given is as in training.
                 One that the model was not trained for works, with a warning in the log. Left
                 context "all" needs memory that grows with the stream.
             method, beam, endpoint: as above.
             device: cpu, cuda, cuda:1.
             dtype: float32, bfloat16 or float16, of weights and encoder.
-            checkpoint: a file in the folder.
+            checkpoint: a file in a sub-stage's folder, None for the best one.
 
         Raises:
             FileNotFoundError, ValueError: naming the file or option that is wrong.

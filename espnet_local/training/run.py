@@ -18,6 +18,7 @@ from espnet_local.config import BEST_CHECKPOINT, from_mapping, to_mapping
 from espnet_local.encoder.spec import EncoderSpec
 from espnet_local.encoder.streaming import StreamingEncoder
 from espnet_local.files import atomic_open, read_table, write_table, write_text
+from espnet_local.provenance import provenance
 from espnet_local.stamp import write_stamp
 from espnet_local.tokens import Tokenizer
 from espnet_local.training.espnet_check import write_config
@@ -81,11 +82,14 @@ def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
         substage=setup.substage,
         parent=setup.parent.name if setup.parent else "pretrained",
         parent_fingerprint=setup.parent.fingerprint if setup.parent else None,
+        pretrained=None if setup.parent else setup.options.pretrained,
         contexts=to_mapping(_encoder_spec(setup).contexts),
         best_epoch=result.epoch,
         valid_loss=result.loss,
         valid_wer=result.wer,
         seed=setup.options.seed,
+        corpus={"name": setup.options.data.name, "fingerprint": setup.corpus_fingerprint()},
+        made_by=provenance(),
     )
     return result
 

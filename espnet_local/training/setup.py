@@ -75,7 +75,7 @@ class Setup:
         options = self.options
         files = [options.tokens / "bpe.model", options.tokens / "tokens.txt"]
         # The corpus's stamp knows the audio; without one, wav.scp has to stand for it.
-        tables = ["text", "utt2num_samples"] + ([] if self._corpus() else ["wav.scp"])
+        tables = ["text", "utt2num_samples"] + ([] if self.corpus_fingerprint() else ["wav.scp"])
         for name in ("train", "dev"):
             files += [options.data / name / table for table in tables]
             files.append(options.tokens / f"{name}_text_shape")
@@ -88,7 +88,8 @@ class Setup:
                 raise FileNotFoundError(2, "no such file", str(path))
         return files
 
-    def _corpus(self) -> str | None:
+    def corpus_fingerprint(self) -> str | None:
+        """That of the prepared data, None for data that was not prepared here."""
         stamp = read_stamp(self.options.data)
         return stamp["fingerprint"] if stamp else None
 
@@ -96,7 +97,7 @@ class Setup:
         """Equal when config, data, tokens and parent are equal."""
         values = {
             "espnet": {k: v for k, v in self.espnet.items() if k not in WITHOUT_EFFECT},
-            "corpus": self._corpus(),
+            "corpus": self.corpus_fingerprint(),
             "recipe": to_mapping(self.recipe) if self.parent is None else None,
             "parent": self.parent.fingerprint if self.parent else None,
         }

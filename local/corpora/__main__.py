@@ -21,7 +21,7 @@ from local.corpora.output import begin_partial, check_claim, claimed, swap_in
 from local.corpora.utterance import SETS, Items
 
 log = logging.getLogger(__name__)
-CORPORA = ("mini", "fsdd", "kaldi:<folder>")
+CORPORA = ("mini", "fsdd", "kaldi:<folder>", "manifest:<file or folder>")
 AUDIO_FORMATS = ("flac.ark", "wav", "flac")
 
 
@@ -112,6 +112,12 @@ def make_corpus(options: argparse.Namespace) -> Corpus:
             seed=options.seed,
             debug=options.debug,
         )
+    if options.corpus.startswith("manifest:"):
+        from local.corpora.manifest import ManifestCorpus
+
+        return ManifestCorpus(
+            path=Path(options.corpus.removeprefix("manifest:")), debug=options.debug
+        )
     from local.corpora.kaldi_dir import KaldiCorpus
 
     return KaldiCorpus(folder=Path(options.corpus.removeprefix("kaldi:")), debug=options.debug)
@@ -135,7 +141,8 @@ def _parser() -> ArgumentParser:
 
 def _check(parser: ArgumentParser, options: argparse.Namespace) -> None:
     corpus = options.corpus
-    if corpus not in CORPORA[:2] and not (corpus.startswith("kaldi:") and corpus != "kaldi:"):
+    kind, _, place = corpus.partition(":")
+    if corpus not in CORPORA[:2] and not (kind in ("kaldi", "manifest") and place):
         parser.error(
             f"corpus must be one of {', '.join(CORPORA)}, got {corpus!r}{nearest(corpus, CORPORA)}"
         )

@@ -1,0 +1,1 @@
+"""Models to share: a packed file with a model card."""
