@@ -11,6 +11,7 @@ import numpy as np
 from espnet_local.config import SAMPLE_RATE
 
 SETS = ("train", "dev", "test")
+DEBUG_SIZES = {"train": 60, "dev": 12, "test": 12}  # utterances of a sliver
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
