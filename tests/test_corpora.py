@@ -253,7 +253,7 @@ def test_options_with_an_equals_sign_are_known():
 
 def test_an_unusable_request_is_one_line_and_status_1(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        run(lambda: main(["--corpus", "mini", "--language", "xx", "--output", str(tmp_path / "o")]))
+        run(lambda: main(["--corpus", "mini", "--lang", "xx", "--output", str(tmp_path / "o")]))
     assert stop.value.code == 1
     assert "language must be one of de, en, es, got 'xx'\n" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()

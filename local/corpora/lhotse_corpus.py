@@ -1,0 +1,115 @@
+"""Any corpus that lhotse knows: a folder of its manifests, or a recipe that makes one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+from espnet_local.files import fingerprint
+from local.corpora.cutting import Segment, read_all, sliver
+from local.corpora.lhotse_manifests import Part, choose_parts, find_parts, parse_parts
+from local.corpora.lhotse_recipe import LhotseRecipe
+from local.corpora.lhotse_segments import segments_of
+from local.corpora.utterance import SETS, Exclusion, Items
+
+log = logging.getLogger(__name__)
+VERSION = 1  # raise it when the result changes with unchanged input
+
+
+@dataclass(frozen=True, kw_only=True)
+class LhotseCorpus:
+    """Manifests with their options.
+
+    Args:
+        folder: the manifests; where a recipe makes them, they need not be there yet.
+        recipe: makes the manifests first.
+        parts: which parts are train, dev and test, such as `train=a+b,dev=c,test=d`; sets that it
+            does not name are found by the common names.
+        nj: processes for the recipe.
+
+    Raises:
+        FileNotFoundError: when the manifests or the recipe's corpus are not there.
+        ValueError: when a set's parts are not clear.
+    """
+
+    folder: Path
+    recipe: LhotseRecipe | None = None
+    parts: str | None = None
+    debug: bool = False
+    nj: int = 1
+
+    def __post_init__(self) -> None:
+        _ = self._stated if self.recipe else self._chosen
+
+    def identity(self) -> dict[str, object]:
+        """All that the corpus depends on: manifests by date, since they can be gigabytes."""
+        if self.recipe:
+            source: object = self.recipe.identity()
+        else:
+            dates = {}
+            for part in find_parts(self.folder).values():
+                for path in (part.recordings, part.supervisions):
+                    status = path.stat()
+                    dates[str(path)] = [status.st_size, status.st_mtime_ns]
+            source = fingerprint(dates)
+        return {
+            "corpus": "lhotse",
+            "version": VERSION,
+            "debug": self.debug,
+            "parts": self.parts,
+            "source": source,
+        }
+
+    def size(self, set_name: str) -> int:
+        """How many utterances and exclusions a set has."""
+        return sum(map(len, self._sets[set_name]))
+
+    def items(self, set_name: str, nj: int) -> Items:
+        """Utterances and exclusions of a set."""
+        exclusions, segments = self._sets[set_name]
+        yield from exclusions
+        yield from read_all(segments, nj)
+
+    @cached_property
+    def _stated(self) -> dict[str, tuple[str, ...]]:
+        return parse_parts(self.parts) if self.parts else {}
+
+    @cached_property
+    def _chosen(self) -> dict[str, list[Part]]:
+        there = find_parts(self.folder)
+        chosen = choose_parts(there, self._stated, self.folder)
+        return {set_name: [there[part] for part in chosen[set_name]] for set_name in SETS}
+
+    @cached_property
+    def _sets(self) -> dict[str, tuple[list[Exclusion], list[Segment]]]:
+        """What manifests already exclude, and the rest, by set."""
+        if self.recipe:
+            self.recipe.make(self.folder, self.nj)
+        return {set_name: self._read(set_name) for set_name in SETS}
+
+    def _read(self, set_name: str) -> tuple[list[Exclusion], list[Segment]]:
+        from lhotse import RecordingSet, SupervisionSet
+
+        parts = self._chosen[set_name]
+        try:
+            recordings = {
+                recording.id: recording
+                for part in parts
+                for recording in RecordingSet.from_jsonl_lazy(part.recordings)
+            }
+            supervisions = chain.from_iterable(
+                SupervisionSet.from_jsonl_lazy(part.supervisions) for part in parts
+            )
+            found = list(segments_of(recordings, supervisions))
+        except (EOFError, KeyError, TypeError) as error:
+            names = ", ".join(str(part.supervisions) for part in parts)
+            raise ValueError(
+                f"{names} or their recordings are cut or no lhotse manifests: "
+                f"{type(error).__name__} {error}"
+            ) from error
+        exclusions = [item for item in found if isinstance(item, Exclusion)]
+        segments = [item for item in found if isinstance(item, Segment)]
+        return exclusions, sliver(segments, set_name) if self.debug else segments
