@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from local.corpora.cutting import Segment
-from local.corpora.utterance import Exclusion, TimedWord
+from local.corpora.utterance import Exclusion, LeftOut, TimedWord
 
 if TYPE_CHECKING:
     from lhotse import Recording, SupervisionSegment
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 DURATION_TOLERANCE_S = 0.001  # lhotse's own, between a manifest and its audio
 HARMLESS_TRANSFORMS = ("Resample",)  # audio is resampled here anyway
-
-
-class _Left(ValueError):
-    """Why a supervision cannot be an utterance."""
 
 
 def segments_of(
@@ -48,7 +44,7 @@ def segments_of(
         seen.add(utterance)
         try:
             yield _segment(utterance, supervision, recordings, notes)
-        except _Left as left:
+        except LeftOut as left:
             yield Exclusion(id=utterance, reason=str(left))
     for name in recordings.keys() - used:
         yield Exclusion(id=name, reason="recording without supervision")
@@ -64,9 +60,9 @@ def _segment(
 ) -> Segment:
     recording = recordings.get(supervision.recording_id)
     if recording is None:
-        raise _Left(f"no recording {supervision.recording_id} in the manifest")
+        raise LeftOut(f"no recording {supervision.recording_id} in the manifest")
     if not (supervision.text or "").strip():
-        raise _Left("empty transcript")
+        raise LeftOut("empty transcript")
     audio, channel = _audio(recording, supervision, notes)
     speaker = supervision.speaker
     if not speaker:
@@ -93,7 +89,7 @@ def _audio(
     for transform in recording.transforms or ():
         kind = transform["name"] if isinstance(transform, dict) else type(transform).__name__
         if kind not in HARMLESS_TRANSFORMS:
-            raise _Left(f"recording {recording.id} is to be transformed by {kind}")
+            raise LeftOut(f"recording {recording.id} is to be transformed by {kind}")
     channel = supervision.channel
     if isinstance(channel, list):
         if len(channel) > 1:
@@ -103,10 +99,10 @@ def _audio(
         if channel not in source.channels:
             continue
         if source.type != "file":
-            raise _Left(f"audio is a {source.type}, only files are read")
+            raise LeftOut(f"audio is a {source.type}, only files are read")
         only = len(source.channels) == 1
         return str(source.source), None if only else source.channels.index(channel)
-    raise _Left(f"no channel {channel} in recording {recording.id}")
+    raise LeftOut(f"no channel {channel} in recording {recording.id}")
 
 
 def timed_words(supervision: SupervisionSegment) -> tuple[TimedWord, ...] | None:

@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from espnet_local.config import from_mapping, load_yaml
+from local.corpora.utterance import LeftOut
 
 RULES_PATH = Path(__file__).with_name("text_rules.yaml")
 DEFAULT = "default"
 APOSTROPHE = "'"
 SPOKEN = frozenset("#%&*/@\\§‰")  # punctuation to Unicode, words to a reader
-
-
-class BadCharacter(ValueError):
-    """A sentence holds a character whose pronunciation is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +38,8 @@ class TextRule:
         """The words of a sentence, separated by single spaces; empty when it has none.
 
         Raises:
-            BadCharacter: naming the first character that is neither in the alphabet nor
-                punctuation.
+            LeftOut: naming the first character that is neither in the alphabet nor punctuation: how
+                it was spoken is not known.
         """
         text = unicodedata.normalize("NFC", sentence)
         text = self._cased("".join(self.replace.get(letter, letter) for letter in text))
@@ -69,7 +66,7 @@ class TextRule:
             return " "
         if category in ("Cc", "Cf"):  # soft hyphens, byte order marks, direction marks
             return ""
-        raise BadCharacter(f"character {letter!r} (U+{ord(letter):04X}) outside the alphabet")
+        raise LeftOut(f"character {letter!r} (U+{ord(letter):04X}) outside the alphabet")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -47,4 +47,8 @@ class Exclusion:
     reason: str
 
 
+class LeftOut(ValueError):
+    """Raised where something cannot be in a set; its message is the reason in excluded.tsv."""
+
+
 Items: TypeAlias = "Iterator[Utterance | Exclusion]"
