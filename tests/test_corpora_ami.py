@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-from toy_ami import TEXTS, defects, make_ami
-from toy_lhotse import noise
+from toy_ami import LENGTH_S, SPACING_S, TEXTS, WORD_S, defects, make_ami
+from toy_lhotse import excluded, noise
 
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
@@ -15,6 +15,7 @@ from local.corpora.utterance import Utterance
 from local.corpora.validate import validate
 
 SETS = ("train", "dev", "test")
+WORD = round(WORD_S * 16_000)
 
 
 def prepare(tmp_path, folder, *more):
@@ -25,11 +26,9 @@ def prepare(tmp_path, folder, *more):
     return out
 
 
-def excluded(folder):
+def excluded_of_those_there(folder):
     """What is excluded of the meetings that are there."""
-    lines = (folder / "excluded.tsv").read_text().splitlines()[1:]
-    pairs = (line.split("\t") for line in lines)
-    return {name: reason for name, reason in pairs if not reason.endswith("in corpus_dir")}
+    return {k: v for k, v in excluded(folder).items() if not v.endswith("in corpus_dir")}
 
 
 def test_headsets_become_sets_of_the_asr_partition_with_the_samples_of_their_speaker(tmp_path):
@@ -40,11 +39,11 @@ def test_headsets_become_sets_of_the_asr_partition_with_the_samples_of_their_spe
     assert read_table(out / "dev/utt2spk")["ES2011a-2-0"] == "MEE202"
     reader = AudioReader(out / "dev/wav.scp")
     for channel in range(4):
-        # After 8 s, a laugh of 0.2 s: "Mm-hmm" of 0.3 s.
-        start = round((1.0 + 0.1 * channel + 8 + 0.2) * 16_000)
-        recorded = noise(26.0, 20 + channel)
+        # "Mm-hmm" in the third segment, after a laugh of 0.2 s.
+        start = round((1.2 + 0.1 * channel + 2 * SPACING_S) * 16_000)
+        recorded = noise(LENGTH_S, 20 + channel)
         np.testing.assert_allclose(
-            reader[f"ES2011a-{channel}-3"], recorded[start : start + 4800], atol=2 / 32768
+            reader[f"ES2011a-{channel}-3"], recorded[start : start + WORD], atol=2 / 32768
         )
 
 
@@ -52,11 +51,11 @@ def test_words_have_their_times_from_the_utterances_start(tmp_path):
     out = prepare(tmp_path, make_ami(tmp_path / "ami", defects=False))
     lines = (out / "test/words.ctm").read_text().splitlines()
     assert [line for line in lines if line.startswith("ES2004a-0-2 ")] == [
-        "ES2004a-0-2 1 0.000 0.300 THAT'S",
-        "ES2004a-0-2 1 0.300 0.300 A",
-        "ES2004a-0-2 1 0.600 0.150 T",
-        "ES2004a-0-2 1 0.750 0.150 V",
-        "ES2004a-0-2 1 0.900 0.300 REMOTE",
+        "ES2004a-0-2 1 0.000 0.500 THAT'S",
+        "ES2004a-0-2 1 0.500 0.500 A",
+        "ES2004a-0-2 1 1.000 0.250 T",
+        "ES2004a-0-2 1 1.250 0.250 V",
+        "ES2004a-0-2 1 1.500 0.500 REMOTE",
     ]
 
 
@@ -67,12 +66,12 @@ def test_the_distant_microphone_hears_every_speaker(tmp_path):
     reader = AudioReader(out / "dev/wav.scp")
     speakers = read_table(out / "dev/utt2spk")
     assert set(speakers.values()) == {"MEE200", "FEE201", "MEE202", "FEE203"}
-    recorded = noise(26.0, 20)
+    recorded = noise(LENGTH_S, 20)
     for name, text in texts.items():
         if text == "OKAY":
             channel = int(speakers[name][-1])
             start = round((1.2 + 0.1 * channel) * 16_000)
-            np.testing.assert_allclose(reader[name], recorded[start : start + 4800], atol=2 / 32768)
+            np.testing.assert_allclose(reader[name], recorded[start : start + WORD], atol=2 / 32768)
 
 
 @pytest.mark.parametrize("mic", ["ihm", "sdm"])
@@ -101,15 +100,15 @@ def test_what_lhotses_prepare_ami_gives_on_files_without_defects_is_the_same(tmp
 def test_every_defect_is_listed_with_its_reason(tmp_path, capsys):
     out = prepare(tmp_path, make_ami(tmp_path / "ami"))
     left_out = [f"{m}-{k}" for m in ("ES2002a-3", "EN2001a-0") for k in range(5)]
-    assert excluded(out / "train") == {
+    assert excluded_of_those_there(out / "train") == {
         **defects(),
         **{u: f"no readable {u[:7]}.Headset-{u[8]}.wav" for u in left_out},
         "ES2002a.Headset-3.wav": "not readable as audio: Format not recognised.",
-        "ES2002a-2-5": "segment ends at 117.7 s, its recording at 26.00 s",
+        "ES2002a-2-5": "segment ends at 121.9 s, its recording at 30.00 s",
         "EN2001a.Headset-2.wav": "no annotations of this headset",
         "EN2001a.Headset-3.wav": "no annotations of this headset",
     }
-    assert excluded(out / "dev") == {}
+    assert excluded_of_those_there(out / "dev") == {}
     texts = read_table(out / "train/text")
     assert texts["ES2002a-0-5"] == "KEPT"
     assert texts["ES2002a-0-4"] == "UM THE CAF IS GR GREAT"  # no accents in Kaldi's rule either
@@ -122,7 +121,7 @@ def test_a_missing_headset_does_not_give_its_neighbours_words_to_others(tmp_path
     out = prepare(tmp_path, make_ami(tmp_path / "ami"))
     samples = AudioReader(out / "train/wav.scp")["EN2001a-1-0"]
     start = round(1.3 * 16_000)
-    recorded = noise(26.0, 11)[start : start + 4800]
+    recorded = noise(LENGTH_S, 11)[start : start + WORD]
     np.testing.assert_allclose(samples, recorded, atol=2 / 32768)
     assert read_table(out / "train/utt2spk")["EN2001a-1-0"] == "FEE101"
 

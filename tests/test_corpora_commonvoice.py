@@ -18,6 +18,7 @@ from toy_commonvoice import (
     pack,
     write_table,
 )
+from toy_lhotse import excluded
 
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
@@ -37,11 +38,6 @@ def prepare(tmp_path, source, *more, language="et"):
     for name in SETS:
         assert validate(out / name).problems == []
     return out
-
-
-def excluded(folder):
-    lines = (folder / "excluded.tsv").read_text().splitlines()[1:]
-    return dict(line.split("\t") for line in lines)
 
 
 @pytest.mark.parametrize("columns", [NEW, OLD])

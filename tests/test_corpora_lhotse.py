@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from toy_lhotse import DEFECTS, RATE, make_lhotse, noise
+from toy_lhotse import DEFECTS, RATE, excluded, make_lhotse, noise
 
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
@@ -23,11 +23,6 @@ def prepare(tmp_path, corpus, *more):
     for name in SETS:
         assert validate(out / name).problems == []
     return out
-
-
-def excluded(folder):
-    lines = (folder / "excluded.tsv").read_text().splitlines()[1:]
-    return dict(line.split("\t") for line in lines)
 
 
 def test_manifests_become_sets_with_texts_speakers_and_samples_of_their_channel(tmp_path):

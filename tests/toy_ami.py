@@ -24,7 +24,9 @@ SENTENCES = (
     ("Um", ",", "the", "cafe", "is", "gr", "great", "?"),
 )
 TEXTS = ("OKAY", "HI I'M DAVID", "THAT'S A T V REMOTE", "MM-HMM", "UM THE CAFE IS GR GREAT")
-SPACING_S = 4.0  # between the beginnings of segments
+WORD_S = 0.5
+SPACING_S = 5.0  # between the beginnings of segments
+LENGTH_S = 30.0  # of a recording of one round
 
 
 class Speaker:
@@ -55,11 +57,11 @@ class Speaker:
         )
 
     def say(self, start_s: float, words: tuple[str, ...]) -> float:
-        """A segment of words of 0.3 s each after a laugh, with a pause after a full stop."""
+        """A segment of words after a laugh of 0.2 s, with a pause after a full stop."""
         first, at = len(self.words), start_s + 0.2
         self.sound(f'starttime="{start_s:.2f}" endtime="{at:.2f}"')
         for word in words:
-            end = at if word in ",.?" else at + 0.3
+            end = at if word in ",.?" else at + WORD_S
             self.word(word, f'starttime="{at:.2f}" endtime="{end:.2f}"')
             # Without a pause, the two sentences would be one utterance.
             at = end + 0.5 * (word == ".")
@@ -93,7 +95,7 @@ def make_ami(
     notes = root / "ami_public_manual_1.6.2"
     meetings = []
     for number, meeting in enumerate(m for names in MEETINGS.values() for m in names):
-        length_s = 2.0 + SPACING_S * rounds * len(SENTENCES) + 8.0
+        length_s = LENGTH_S + SPACING_S * (rounds - 1) * len(SENTENCES)
         audio = root / "wav_db" / meeting / "audio"
         audio.mkdir(parents=True)
         people = []

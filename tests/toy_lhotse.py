@@ -20,6 +20,12 @@ def noise(seconds: float, seed: int, rate: int = RATE) -> np.ndarray:
     return (level * rng.uniform(-1, 1, count)).astype(np.float32)
 
 
+def excluded(folder: Path) -> dict[str, str]:
+    """What a prepared set lists as excluded: ids with reasons."""
+    lines = (folder / "excluded.tsv").read_text().splitlines()[1:]
+    return dict(line.split("\t") for line in lines)
+
+
 def supervision(name: str, recording: str, start: float, text: str | None, **more):
     """A supervision of evenly spaced words, each of 0.4 s, with their times."""
     words = (text or "").split()

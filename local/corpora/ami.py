@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from zipfile import Path as ZipPath
 
@@ -26,8 +27,8 @@ from espnet_local.config import nearest
 from espnet_local.files import fingerprint
 from local.corpora.ami_annotations import Root, find_annotations
 from local.corpora.ami_reading import AmiReading
-from local.corpora.cutting import Segment, read_all, sliver
-from local.corpora.utterance import SETS, Exclusion, Items
+from local.corpora.cutting import Listed, SegmentCorpus, listed
+from local.corpora.utterance import SETS, Exclusion
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raise it when the result changes with unchanged input
@@ -41,7 +42,7 @@ SHOWN = {"ihm": "{}.Headset-<n>.wav", "sdm": "{}.Array1-01.wav"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmiCorpus:
+class AmiCorpus(SegmentCorpus):
     """The corpus with its options.
 
     Raises:
@@ -85,15 +86,9 @@ class AmiCorpus:
             "source": fingerprint(dates),
         }
 
-    def size(self, set_name: str) -> int:
-        """How many utterances and exclusions a set has."""
-        return sum(map(len, self._sets[set_name]))
-
-    def items(self, set_name: str, nj: int) -> Items:
-        """Utterances and exclusions of a set."""
-        exclusions, segments = self._sets[set_name]
-        yield from exclusions
-        yield from read_all(segments, nj)
+    def listed(self, set_name: str) -> Listed:
+        """What is excluded before audio is read, and the rest."""
+        return self._sets[set_name]
 
     @cached_property
     def _annotations(self) -> Root:
@@ -112,31 +107,30 @@ class AmiCorpus:
         return found
 
     @cached_property
-    def _sets(self) -> dict[str, tuple[list[Exclusion], list[Segment]]]:
+    def _sets(self) -> dict[str, Listed]:
         """What is excluded before audio is read, and the rest, by set."""
         from lhotse.recipes.ami import PARTITIONS
 
-        listed = PARTITIONS[PARTITION]
-        chosen = {set_name: self._meetings(listed[set_name]) for set_name in SETS}
-        if others := sorted(self._audio.keys() - {n for names in listed.values() for n in names}):
+        partition = PARTITIONS[PARTITION]
+        chosen = {set_name: self._meetings(partition[set_name]) for set_name in SETS}
+        if others := sorted(
+            self._audio.keys() - {n for names in partition.values() for n in names}
+        ):
             log.info("in no set of the partition %s: %s", PARTITION, ", ".join(others))
         audio = {name: self._audio[name] for names in chosen.values() for name in names}
         reading = AmiReading(self.mic, SHOWN[self.mic], audio, self._annotations)
         sets = {}
         for set_name in SETS:
-            exclusions = [
+            missing = [
                 Exclusion(id=name, reason=f"no {SHOWN[self.mic].format(name)} in corpus_dir")
-                for name in listed[set_name]
+                for name in partition[set_name]
                 if name not in self._audio
             ]
-            if exclusions:
-                count = len(listed[set_name])
-                log.warning("%s: %d of %d meetings are not there", set_name, len(exclusions), count)
-            segments = []
-            for name in chosen[set_name]:
-                for item in reading.items(name):
-                    (segments if isinstance(item, Segment) else exclusions).append(item)
-            sets[set_name] = exclusions, sliver(segments, set_name) if self.debug else segments
+            if missing:
+                count = len(partition[set_name])
+                log.warning("%s: %d of %d meetings are not there", set_name, len(missing), count)
+            read = (item for name in chosen[set_name] for item in reading.items(name))
+            sets[set_name] = listed(chain(missing, read), set_name, self.debug)
         return sets
 
     def _meetings(self, listed: Iterable[str]) -> list[str]:

@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 from espnet_local.config import nearest
 from espnet_local.files import fingerprint
-from local.corpora.cutting import Segment, read_all, sliver
+from local.corpora.cutting import Listed, Segment, SegmentCorpus, listed
 from local.corpora.cv_archive import SUFFIXES, check_archive, extract
-from local.corpora.text_rules import DEFAULT, RULES_PATH, load_rule
-from local.corpora.utterance import SETS, Exclusion, Items, LeftOut
+from local.corpora.text_rules import DEFAULT, RULES_PATH, TextRule, load_rule
+from local.corpora.utterance import SETS, Exclusion, LeftOut
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raise it when the result changes with unchanged input
@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonVoiceCorpus:
+class CommonVoiceCorpus(SegmentCorpus):
     """One language of a release with its options.
 
     Args:
@@ -100,15 +100,9 @@ class CommonVoiceCorpus:
             "source": fingerprint(dates, [RULES_PATH]),
         }
 
-    def size(self, set_name: str) -> int:
-        """How many utterances and exclusions a set has."""
-        return sum(map(len, self._prepared[set_name]))
-
-    def items(self, set_name: str, nj: int) -> Items:
-        """Utterances and exclusions of a set."""
-        exclusions, segments = self._prepared[set_name]
-        yield from exclusions
-        yield from read_all(segments, nj)
+    def listed(self, set_name: str) -> Listed:
+        """What is excluded before audio is read, and the rest."""
+        return self._prepared[set_name]
 
     @property
     def _tar(self) -> bool:
@@ -138,7 +132,7 @@ class CommonVoiceCorpus:
         )  # fmt: skip
 
     @cached_property
-    def _prepared(self) -> dict[str, tuple[list[Exclusion], list[Segment]]]:
+    def _prepared(self) -> dict[str, Listed]:
         """What the TSVs already exclude, and the rest, by set, with its clips in their place."""
         if self._tar:
             extract(
@@ -154,7 +148,7 @@ class CommonVoiceCorpus:
         return self._sets
 
     @cached_property
-    def _sets(self) -> dict[str, tuple[list[Exclusion], list[Segment]]]:
+    def _sets(self) -> dict[str, Listed]:
         rule, own = load_rule(self.language)
         if not own:
             log.warning(
@@ -167,26 +161,34 @@ class CommonVoiceCorpus:
         for set_name in reversed(SETS):
             path = self._folder / f"{self._tables[set_name]}.tsv"
             _check_table(path, self.language)
-            exclusions, segments = [], []
-            seen: set[str] = set()
-            for row in _rows(path):
-                try:
-                    _check_row(row, seen)
-                    if set_name != "train":
-                        held.add(row, set_name)
-                    elif self.train == "validated":
-                        held.refuse(row)
-                    text = rule.transcript(row.sentence)
-                    if not text:
-                        raise LeftOut("empty transcript")
-                except LeftOut as left:
-                    exclusions.append(Exclusion(id=row.utterance, reason=str(left)))
-                    continue
-                speaker = row.client_id[:SPEAKER_DIGITS]
-                audio = str(self._folder / "clips" / row.clip)
-                segments.append(Segment(id=row.utterance, speaker=speaker, text=text, audio=audio))
-            sets[set_name] = exclusions, sliver(segments, set_name) if self.debug else segments
+            items = self._items(set_name, path, rule, held)
+            sets[set_name] = listed(items, set_name, self.debug)
         return sets
+
+    def _items(
+        self, set_name: str, path: Path, rule: TextRule, held: _Held
+    ) -> Iterator[Segment | Exclusion]:
+        """The rows of a TSV; those of dev and test are held."""
+        seen: set[str] = set()
+        for row in _rows(path):
+            try:
+                _check_row(row, seen)
+                if set_name != "train":
+                    held.add(row, set_name)
+                elif self.train == "validated":
+                    held.refuse(row)
+                text = rule.transcript(row.sentence)
+                if not text:
+                    raise LeftOut("empty transcript")
+            except LeftOut as left:
+                yield Exclusion(id=row.utterance, reason=str(left))
+                continue
+            yield Segment(
+                id=row.utterance,
+                speaker=row.client_id[:SPEAKER_DIGITS],
+                text=text,
+                audio=str(self._folder / "clips" / row.clip),
+            )
 
 
 class _Held:

@@ -6,11 +6,12 @@ is read. A piece of a file is read alone, so that memory does not grow with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import soxr
@@ -23,7 +24,6 @@ from local.corpora.workers import ordered_map
 
 UTTERANCES_PER_TASK = 100
 OVERSHOOT_S = 0.5  # a segment may end this much after its recording, as Kaldi allows
-Line = TypeVar("Line")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +40,40 @@ class Segment:
     words: tuple[TimedWord, ...] | None = None  # times from the segment's start
 
 
-def sliver(lines: Sequence[Line], set_name: str) -> list[Line]:
-    """Some of a set for a debug run, spread over it because neighbours are of one speaker."""
-    step = max(1, len(lines) // DEBUG_SIZES[set_name])
-    return list(lines[::step][: DEBUG_SIZES[set_name]])
+class Listed(NamedTuple):
+    """A set before its audio is read."""
+
+    exclusions: list[Exclusion]
+    segments: list[Segment]
+
+
+def listed(items: Iterable[Segment | Exclusion], set_name: str, debug: bool) -> Listed:
+    """Sorts items out; a debug run keeps some segments, spread over the set."""
+    found = Listed([], [])
+    for item in items:
+        (found.segments if isinstance(item, Segment) else found.exclusions).append(item)
+    if debug:
+        step = max(1, len(found.segments) // DEBUG_SIZES[set_name])
+        found.segments[:] = found.segments[::step][: DEBUG_SIZES[set_name]]
+    return found
+
+
+class SegmentCorpus(ABC):
+    """A corpus whose utterances are pieces of files."""
+
+    @abstractmethod
+    def listed(self, set_name: str) -> Listed:
+        """What is excluded before audio is read, and the rest."""
+
+    def size(self, set_name: str) -> int:
+        """How many utterances and exclusions a set has."""
+        return sum(map(len, self.listed(set_name)))
+
+    def items(self, set_name: str, nj: int) -> Items:
+        """Utterances and exclusions of a set."""
+        exclusions, segments = self.listed(set_name)
+        yield from exclusions
+        yield from read_all(segments, nj)
 
 
 def read_all(segments: Sequence[Segment], nj: int) -> Items:

@@ -12,6 +12,7 @@ Audio of any rate becomes 16 kHz; what cannot be used is listed in excluded.tsv.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import NamedTuple
 
 from espnet_local.audio import split_offset
 from espnet_local.files import fingerprint, read_table
-from local.corpora.cutting import Segment, read_all, sliver
-from local.corpora.utterance import SETS, Exclusion, Items
+from local.corpora.cutting import Listed, Segment, SegmentCorpus, listed
+from local.corpora.utterance import SETS, Exclusion
 
 VERSION = 2  # raise it when the result changes with unchanged input
 
@@ -34,7 +35,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KaldiCorpus:
+class KaldiCorpus(SegmentCorpus):
     """The data directories with their options.
 
     Raises:
@@ -73,16 +74,6 @@ class KaldiCorpus:
             "source": fingerprint([[str(path) for path in tables], dates], tables),
         }
 
-    def size(self, set_name: str) -> int:
-        """How many utterances and exclusions a set has."""
-        return sum(len(part) for part in self._segments(set_name))
-
-    def items(self, set_name: str, nj: int) -> Items:
-        """Utterances and exclusions of a set."""
-        exclusions, segments = self._segments(set_name)
-        yield from exclusions
-        yield from read_all(segments, nj)
-
     @cached_property
     def _tables(self) -> dict[str, dict[str, dict[str, str]]]:
         return {
@@ -93,16 +84,16 @@ class KaldiCorpus:
             for set_name in SETS
         }
 
-    def _segments(self, set_name: str) -> tuple[list[Exclusion], list[Segment]]:
-        """What tables already exclude, and the rest, by recording."""
+    def listed(self, set_name: str) -> Listed:
+        """What tables already exclude, and the rest."""
+        return listed(self._items(set_name), set_name, self.debug)
+
+    def _items(self, set_name: str) -> Iterator[Segment | Exclusion]:
         tables = self._tables[set_name]
         scp, texts, speakers = tables["wav.scp"], tables["text"], tables["utt2spk"]
         pieces = _pieces(self.folder / set_name, scp)
-        exclusions = [
-            Exclusion(id=utterance, reason="transcript without audio")
-            for utterance in texts.keys() - pieces.keys()
-        ]
-        segments = []
+        for utterance in texts.keys() - pieces.keys():
+            yield Exclusion(id=utterance, reason="transcript without audio")
         for utterance, piece in sorted(pieces.items()):
             reason = None
             if utterance not in texts:
@@ -114,19 +105,16 @@ class KaldiCorpus:
             elif piece.recording not in scp:
                 reason = f"no recording {piece.recording} in wav.scp"
             if reason:
-                exclusions.append(Exclusion(id=utterance, reason=reason))
+                yield Exclusion(id=utterance, reason=reason)
                 continue
-            segments.append(
-                Segment(
-                    id=utterance,
-                    speaker=speakers[utterance],
-                    text=texts[utterance],
-                    audio=scp[piece.recording],
-                    start_s=piece.start_s,
-                    end_s=piece.end_s,
-                )
+            yield Segment(
+                id=utterance,
+                speaker=speakers[utterance],
+                text=texts[utterance],
+                audio=scp[piece.recording],
+                start_s=piece.start_s,
+                end_s=piece.end_s,
             )
-        return exclusions, sliver(segments, set_name) if self.debug else segments
 
 
 def _pieces(folder: Path, scp: dict[str, str]) -> dict[str, Piece]:

@@ -9,18 +9,18 @@ from itertools import chain
 from pathlib import Path
 
 from espnet_local.files import fingerprint
-from local.corpora.cutting import Segment, read_all, sliver
+from local.corpora.cutting import Listed, SegmentCorpus, listed
 from local.corpora.lhotse_manifests import Part, choose_parts, find_parts, parse_parts
 from local.corpora.lhotse_recipe import LhotseRecipe
 from local.corpora.lhotse_segments import segments_of
-from local.corpora.utterance import SETS, Exclusion, Items
+from local.corpora.utterance import SETS
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raise it when the result changes with unchanged input
 
 
 @dataclass(frozen=True, kw_only=True)
-class LhotseCorpus:
+class LhotseCorpus(SegmentCorpus):
     """Manifests with their options.
 
     Args:
@@ -63,15 +63,9 @@ class LhotseCorpus:
             "source": source,
         }
 
-    def size(self, set_name: str) -> int:
-        """How many utterances and exclusions a set has."""
-        return sum(map(len, self._sets[set_name]))
-
-    def items(self, set_name: str, nj: int) -> Items:
-        """Utterances and exclusions of a set."""
-        exclusions, segments = self._sets[set_name]
-        yield from exclusions
-        yield from read_all(segments, nj)
+    def listed(self, set_name: str) -> Listed:
+        """What is excluded before audio is read, and the rest."""
+        return self._sets[set_name]
 
     @cached_property
     def _stated(self) -> dict[str, tuple[str, ...]]:
@@ -84,13 +78,13 @@ class LhotseCorpus:
         return {set_name: [there[part] for part in chosen[set_name]] for set_name in SETS}
 
     @cached_property
-    def _sets(self) -> dict[str, tuple[list[Exclusion], list[Segment]]]:
+    def _sets(self) -> dict[str, Listed]:
         """What manifests already exclude, and the rest, by set."""
         if self.recipe:
             self.recipe.make(self.folder, self.nj)
         return {set_name: self._read(set_name) for set_name in SETS}
 
-    def _read(self, set_name: str) -> tuple[list[Exclusion], list[Segment]]:
+    def _read(self, set_name: str) -> Listed:
         from lhotse import RecordingSet, SupervisionSet
 
         parts = self._chosen[set_name]
@@ -103,13 +97,10 @@ class LhotseCorpus:
             supervisions = chain.from_iterable(
                 SupervisionSet.from_jsonl_lazy(part.supervisions) for part in parts
             )
-            found = list(segments_of(recordings, supervisions))
+            return listed(segments_of(recordings, supervisions), set_name, self.debug)
         except (EOFError, KeyError, TypeError) as error:
             names = ", ".join(str(part.supervisions) for part in parts)
             raise ValueError(
                 f"{names} or their recordings are cut or no lhotse manifests: "
                 f"{type(error).__name__} {error}"
             ) from error
-        exclusions = [item for item in found if isinstance(item, Exclusion)]
-        segments = [item for item in found if isinstance(item, Segment)]
-        return exclusions, sliver(segments, set_name) if self.debug else segments
