@@ -53,8 +53,9 @@ def listed(items: Iterable[Segment | Exclusion], set_name: str, debug: bool) -> 
     for item in items:
         (found.segments if isinstance(item, Segment) else found.exclusions).append(item)
     if debug:
-        step = max(1, len(found.segments) // DEBUG_SIZES[set_name])
-        found.segments[:] = found.segments[::step][: DEBUG_SIZES[set_name]]
+        # Neighbours are of one speaker.
+        count = min(DEBUG_SIZES[set_name], len(found.segments))
+        found.segments[:] = [found.segments[i * len(found.segments) // count] for i in range(count)]
     return found
 
 
