@@ -16,36 +16,20 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
 from espnet_local.config import nearest
 from espnet_local.files import fingerprint
 from local.corpora.cutting import Listed, Segment, SegmentCorpus, listed
 from local.corpora.cv_archive import SUFFIXES, check_archive, extract
+from local.corpora.cv_tables import Row, check_row, check_table, rows
 from local.corpora.text_rules import DEFAULT, RULES_PATH, TextRule, load_rule
 from local.corpora.utterance import SETS, Exclusion, LeftOut
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raise it when the result changes with unchanged input
-COLUMNS = ("client_id", "path", "sentence")
 TRAINS = ("train", "validated")
 SPEAKER_DIGITS = 16
-
-
-class Row(NamedTuple):
-    """A line of a TSV."""
-
-    number: int  # its line
-    client_id: str
-    clip: str  # a name in clips/
-    sentence: str
-
-    @property
-    def utterance(self) -> str:
-        """The id: the clip's name without its suffix."""
-        return Path(self.clip).stem or f"line-{self.number}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +64,7 @@ class CommonVoiceCorpus(SegmentCorpus):
             check_archive(self.source, self.language)
             return
         for table in self._tables.values():
-            _check_table(self._folder / f"{table}.tsv", self.language)
+            check_table(self._folder / f"{table}.tsv", self.language)
         if not (self._folder / "clips").is_dir():
             raise FileNotFoundError(2, "no such folder", str(self._folder / "clips"))
 
@@ -160,7 +144,7 @@ class CommonVoiceCorpus(SegmentCorpus):
         # train comes last: it depends on what the others hold.
         for set_name in reversed(SETS):
             path = self._folder / f"{self._tables[set_name]}.tsv"
-            _check_table(path, self.language)
+            check_table(path, self.language)
             items = self._items(set_name, path, rule, held)
             sets[set_name] = listed(items, set_name, self.debug)
         return sets
@@ -170,9 +154,9 @@ class CommonVoiceCorpus(SegmentCorpus):
     ) -> Iterator[Segment | Exclusion]:
         """The rows of a TSV; those of dev and test are held."""
         seen: set[str] = set()
-        for row in _rows(path):
+        for row in rows(path):
             try:
-                _check_row(row, seen)
+                check_row(row, seen)
                 if set_name != "train":
                     held.add(row, set_name)
                 elif self.train == "validated":
@@ -211,49 +195,3 @@ class _Held:
         yield "clip", row.clip
         yield "speaker", row.client_id
         yield "sentence", " ".join(row.sentence.lower().split())
-
-
-def _check_row(row: Row, seen: set[str]) -> None:
-    """Checks the fields of a row.
-
-    Raises:
-        LeftOut: saying why it cannot be used.
-    """
-    if not row.clip or row.clip != Path(row.clip).name or row.utterance.split() != [row.utterance]:
-        raise LeftOut(f"line {row.number}: path must be a file's name, got {row.clip!r}")
-    if row.utterance in seen:
-        raise LeftOut(f"duplicate id, again in line {row.number}")
-    seen.add(row.utterance)
-    if not row.client_id:
-        raise LeftOut("no client_id")
-
-
-def _lines(path: Path) -> Iterator[dict[str, str]]:
-    """The lines of a TSV by column, the names of the columns first; a missing field is empty.
-
-    Quotes mean nothing: those of sentences are not balanced.
-    """
-    with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as stream:
-        names = stream.readline().rstrip("\r\n").split("\t")
-        yield {name: name for name in names}
-        for line in stream:
-            fields = line.rstrip("\r\n").split("\t")
-            yield dict(zip_longest(names, fields[: len(names)], fillvalue=""))
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    for number, fields in enumerate(islice(_lines(path), 1, None), 2):
-        client_id, clip, sentence = (fields[name].strip() for name in COLUMNS)
-        if clip and not Path(clip).suffix:
-            clip += ".mp3"  # the first releases leave it out
-        yield Row(number, "_".join(client_id.split()), clip, sentence)
-
-
-def _check_table(path: Path, language: str) -> None:
-    """Checks columns and language by the first lines of a TSV."""
-    names, *first = islice(_lines(path), 2)
-    if missing := [name for name in COLUMNS if name not in names]:
-        raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}, lacks {missing[0]}")
-    locale = first[0].get("locale") if first else None
-    if locale and locale != language:
-        raise ValueError(f"{path} is of the language {locale!r}, --lang says {language!r}")

@@ -51,7 +51,10 @@ def listed(items: Iterable[Segment | Exclusion], set_name: str, debug: bool) -> 
     """Sorts items out; a debug run keeps some segments, spread over the set."""
     found = Listed([], [])
     for item in items:
-        (found.segments if isinstance(item, Segment) else found.exclusions).append(item)
+        if isinstance(item, Segment):
+            found.segments.append(item)
+        else:
+            found.exclusions.append(item)
     if debug:
         # Neighbours are of one speaker.
         count = min(DEBUG_SIZES[set_name], len(found.segments))
@@ -68,7 +71,8 @@ class SegmentCorpus(ABC):
 
     def size(self, set_name: str) -> int:
         """How many utterances and exclusions a set has."""
-        return sum(map(len, self.listed(set_name)))
+        exclusions, segments = self.listed(set_name)
+        return len(exclusions) + len(segments)
 
     def items(self, set_name: str, nj: int) -> Items:
         """Utterances and exclusions of a set."""

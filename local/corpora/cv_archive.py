@@ -95,7 +95,7 @@ def _take(path: Path, places: Mapping[str, Path], language: str) -> None:
             stream = archive.extractfile(member.info)
             partial = file.with_name(f".{file.name}.part")
             with partial.open("wb") as copy:
-                shutil.copyfileobj(stream, copy)  # type: ignore[arg-type]
+                shutil.copyfileobj(stream, copy)
             os.replace(partial, file)
             count += 1
             if count % PROGRESS_CLIPS == 0:
@@ -115,7 +115,7 @@ def _files(archive: tarfile.TarFile) -> Iterator[_Member]:
         tarfile.FilterError: for one whose name leads out of the folder.
     """
     while (info := archive.next()) is not None:
-        archive.members = []  # type: ignore[misc] # it keeps all: gigabytes for the large languages
+        archive.members = []  # it keeps all: gigabytes for the large languages
         if info.isfile():
             # Names of files here are our own, so that this is only a second lock.
             *parents, name = PurePosixPath(tarfile.data_filter(info, ".").name).parts
