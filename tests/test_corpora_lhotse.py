@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from lhotse import load_manifest
+from lhotse.kaldi import export_to_kaldi
 from toy_lhotse import DEFECTS, RATE, excluded, make_lhotse, noise
 
 from espnet_local.audio import AudioReader
@@ -54,6 +56,21 @@ def test_word_times_count_from_the_utterance_and_words_that_share_one_divide_it(
         "good_nameless 1 0.000 0.200 MM",
         "good_nameless 1 0.200 0.300 HMM",
     ]
+
+
+def test_the_tables_of_mono_recordings_are_those_of_lhotses_own_export(tmp_path):
+    folder = make_lhotse(tmp_path, channels=1, defects=False)
+    out = prepare(tmp_path, folder)
+    recordings, supervisions = (
+        load_manifest(folder / f"toy_{kind}_dev.jsonl.gz")
+        for kind in ("recordings", "supervisions")
+    )
+    export_to_kaldi(recordings, supervisions, tmp_path / "theirs")
+    for name in ("text", "utt2spk"):
+        assert read_table(out / "dev" / name) == read_table(tmp_path / "theirs" / name)
+    seconds = {k: float(v) for k, v in read_table(tmp_path / "theirs/utt2dur").items()}
+    samples = {k: int(v) for k, v in read_table(out / "dev/utt2num_samples").items()}
+    assert samples == {name: round(duration * RATE) for name, duration in seconds.items()}
 
 
 def test_every_defect_is_listed_with_its_reason_and_no_command_is_run(

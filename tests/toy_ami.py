@@ -150,6 +150,7 @@ def _plant(speaker: Speaker, at: float, channel: int) -> None:
         speaker.word("kept", f'starttime="{at + 0.3:.2f}" endtime="{at + 0.6:.2f}"')
         speaker.segment(f'transcriber_start="{at:.2f}" transcriber_end="{at + 1:.2f}"', first)
     elif channel == 1:
+        speaker.word(",", f'starttime="{at + 0.5:.2f}" endtime="{at + 0.5:.2f}"')
         speaker.word("outside", f'starttime="{at + 2:.2f}" endtime="{at + 2.3:.2f}"')
         speaker.segment(f'transcriber_start="{at:.2f}" transcriber_end="{at + 1:.2f}"', 0)
         speaker.segment('transcriber_start="soon" transcriber_end="later"', 0)
@@ -163,7 +164,7 @@ DEFECTS = {
     "ES2002a.A.words{n+1}": "word 'endless' without starttime and endtime",
     "ES2002a.A.words{n+2}": "word 'momentary' lasts 0.00 s",
     "ES2002a.A.words{n+3}": "word without text",
-    "ES2002a.B.words{n}": "word 'outside' lies in no segment",
+    "ES2002a.B.words{n+1}": "word 'outside' lies in no segment",
     "ES2002a.sync.B{s}": "segment without words",
     "ES2002a.sync.B{s+1}": "segment without transcriber_start and transcriber_end",
     "EN2001a.C": "words/EN2001a.C.words.xml is not readable: no element found: line 1, column 0",

@@ -48,12 +48,13 @@ def make_lhotse(
     sizes: tuple[int, int, int] = (12, 4, 4),
     parts: tuple[str, str, str] = ("train", "dev", "test"),
     prefix: str = "toy",
+    channels: int = 2,
     defects: bool = True,
 ) -> Path:
     """Writes audio and manifests under `root` and returns the folder of manifests.
 
-    Recordings have two channels in one file (flac) or one each in two files (wav); every one has
-    two utterances, one a channel. Defects stand in the train part.
+    Recordings have two channels in one file (flac) or one each in two files (wav), or are mono;
+    every one has two utterances, of its first and its last channel. Defects stand in train.
     """
     manifests = root / "manifests"
     (root / "audio").mkdir(parents=True)
@@ -62,17 +63,15 @@ def make_lhotse(
         recordings, supervisions = [], []
         for number in range((size + 1) // 2):
             name = f"{part}-r{number}"
-            sides = [noise(3.0, 1000 * order + 2 * number + side) for side in (0, 1)]
+            sides = [noise(3.0, 1000 * order + 2 * number + c) for c in range(channels)]
             recordings.append(_recording(root / "audio", name, sides, number))
             for side in (0, 1):
                 if 2 * number + side < size:
                     text = " ".join(WORDS[(number + side + k) % len(WORDS)] for k in range(3))
+                    where = {"channel": min(side, channels - 1), "speaker": f"{part}-{side}"}
                     supervisions.append(
-                        supervision(
-                            f"{name}-{side}", name, 0.5 + side, text, channel=side,
-                            speaker=f"{part}-{side}",
-                        )
-                    )  # fmt: skip
+                        supervision(f"{name}-{side}", name, 0.5 + side, text, **where)
+                    )
         if defects and order == 0:
             more_recordings, more_supervisions = _defects(root / "audio")
             recordings += more_recordings
@@ -88,7 +87,7 @@ def make_lhotse(
 
 def _recording(folder: Path, name: str, sides: list[np.ndarray], number: int) -> Recording:
     if number % 2:
-        paths = [folder / f"{name}.{side}.wav" for side in (0, 1)]
+        paths = [folder / f"{name}.{channel}.wav" for channel in range(len(sides))]
         for path, side in zip(paths, sides):
             soundfile.write(path, side, RATE)
         sources = [
@@ -97,7 +96,7 @@ def _recording(folder: Path, name: str, sides: list[np.ndarray], number: int) ->
     else:
         path = folder / f"{name}.flac"
         soundfile.write(path, np.stack(sides, axis=1), RATE)
-        sources = [AudioSource(type="file", channels=[0, 1], source=str(path))]
+        sources = [AudioSource(type="file", channels=list(range(len(sides))), source=str(path))]
     length = len(sides[0])
     return Recording(
         id=name, sources=sources, sampling_rate=RATE, num_samples=length, duration=length / RATE

@@ -1,4 +1,9 @@
-"""Any corpus that lhotse knows: a folder of its manifests, or a recipe that makes one."""
+"""Any corpus that lhotse knows: a folder of its manifests, or a recipe that makes one.
+
+Relative names of audio files start at the working directory, as in lhotse. What a manifest holds
+and cannot be used is listed in excluded.tsv; what a recipe did not put into its manifests is known
+to its own log alone. With `debug`, a recipe still looks at its whole corpus.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +58,7 @@ class LhotseCorpus(SegmentCorpus):
             for part in find_parts(self.folder).values():
                 for path in (part.recordings, part.supervisions):
                     status = path.stat()
-                    dates[str(path)] = [status.st_size, status.st_mtime_ns]
+                    dates[str(path.resolve())] = [status.st_size, status.st_mtime_ns]
             source = fingerprint(dates)
         return {
             "corpus": "lhotse",

@@ -1,8 +1,10 @@
 """Utterances from lhotse's recordings and supervisions.
 
-lhotse exports Kaldi directories too, but writes pipes through ffmpeg or sox for whatever is not a
-mono wav, which would then be needed on every machine that trains; this project's writer takes its
-place and reads the audio with libsndfile. Ids, transcripts, speakers and times come out the same.
+lhotse exports Kaldi directories too, but writes pipes through ffmpeg for whatever is not a mono
+wav, which would then be needed on every machine that trains; this project's writer takes its place
+and reads the audio with libsndfile. Ids, transcripts, speakers and times come out the same, but
+for recordings of several channels, where lhotse appends the channel to the ids and makes an
+utterance of each channel that a supervision names: here it is one, of the first.
 """
 
 from __future__ import annotations
