@@ -57,16 +57,14 @@ def read_audio(value: str, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     return audio.samples
 
 
-def read_any_rate(value: str) -> Audio:
-    """As `read_audio`, at whatever rate the audio has."""
+def read_any_rate(value: str, channel: int | None = None) -> Audio:
+    """As `read_audio`, at whatever rate the audio has; `channel` as in `AudioFile`."""
     blob = _read_blob(value)
     if not blob:
         raise ValueError(f"{value}: empty file")
     with _opened(BytesIO(blob), len(blob), value) as stream:
-        frames, channels, rate = stream.frames, stream.channels, stream.samplerate
-        if channels != 1:
-            raise ValueError(f"{value}: {channels} channels, expected 1")
-        samples = stream.read(dtype="float32")
+        frames, rate = stream.frames, stream.samplerate
+        samples = _read_column(stream, frames, _column(stream, value, channel))
     if len(samples) < frames:
         raise ValueError(f"{value}: truncated, {len(samples)} of {frames} samples")
     if len(samples) == 0:
@@ -113,6 +111,65 @@ def audio_info(value: str, decode: bool = False) -> AudioInfo:
     if not frames:
         raise ValueError(f"{value}: empty audio")
     return info
+
+
+class AudioFile:
+    """One channel of an audio file of any rate and length, of which pieces are read.
+
+    Args:
+        path: the file.
+        channel: which channel, from 0; None where the file must have one.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not readable as audio, or has no such channel.
+    """
+
+    def __init__(self, path: str, channel: int | None = None) -> None:
+        self._path = path
+        with Path(path).open("rb"):  # libsndfile says "System error" for all that keeps it out
+            pass
+        try:
+            self._stream = soundfile.SoundFile(path)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{path}: not readable as audio: {error.error_string}") from None
+        self._column = _column(self._stream, path, channel)
+        self.sample_rate: int = self._stream.samplerate
+        self.length_samples: int = self._stream.frames
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The samples from `start` to before `stop`, or to the end of the file, (N,) float32.
+
+        Raises:
+            ValueError: when the file ends before its header says.
+        """
+        count = max(0, min(stop, self.length_samples) - start)
+        try:
+            self._stream.seek(start)
+            samples = _read_column(self._stream, count, self._column)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{self._path}: not readable: {error.error_string}") from None
+        if len(samples) < count:
+            raise ValueError(f"{self._path}: truncated, {start + len(samples)} samples")
+        return samples
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()
+
+
+def _column(stream: soundfile.SoundFile, name: str, channel: int | None) -> int:
+    """The column of a channel, which must be there."""
+    if channel is None and stream.channels != 1:
+        raise ValueError(f"{name}: {stream.channels} channels, expected 1")
+    if channel is not None and not 0 <= channel < stream.channels:
+        raise ValueError(f"{name}: no channel {channel}, it has {stream.channels}")
+    return channel or 0
+
+
+def _read_column(stream: soundfile.SoundFile, count: int, column: int) -> np.ndarray:
+    samples = stream.read(count, dtype="float32", always_2d=True)[:, column]
+    return np.ascontiguousarray(samples)  # a view would keep all channels in memory
 
 
 class AudioReader(Mapping[str, np.ndarray]):

@@ -231,6 +231,15 @@ def test_failure_and_death_of_a_worker_reach_the_caller():
         (["--corpus", "mini", "--nj", "0"], "nj must be >= 1, got 0"),
         (["--corpus", "mini", "--debu"], "unknown option '--debu', did you mean '--debug'?"),
         (["--corpus", "fsdd"], "corpus fsdd needs --fsdd_dir"),
+        (["--corpus", "ami"], "corpus ami needs --corpus_dir"),
+        (["--corpus", "ami:x"], "got 'ami:x', did you mean 'ami'?"),
+        (["--corpus", "lhotse:"], "corpus must be one of"),
+        (["--corpus", "lhotse:timit"], "corpus lhotse:timit needs --corpus_dir"),
+        (["--corpus", "lhotse:./x", "--corpus_dir", "y"], "not of the folder lhotse:./x"),
+        (["--corpus", "mini", "--mic", "sdm"], "--mic is of ami, not of mini"),
+        (["--corpus", "kaldi:x", "--lang", "et"], "--lang is of mini and commonvoice, not of"),
+        (["--corpus", "ami", "--cv_train", "train"], "--cv_train is of commonvoice, not of ami"),
+        (["--corpus", "fsdd", "--parts", "a"], "--parts is of lhotse, not of fsdd"),
     ],
 )
 def test_a_mistake_in_the_command_line_is_one_line_and_status_2(
@@ -253,7 +262,7 @@ def test_options_with_an_equals_sign_are_known():
 
 def test_an_unusable_request_is_one_line_and_status_1(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        run(lambda: main(["--corpus", "mini", "--language", "xx", "--output", str(tmp_path / "o")]))
+        run(lambda: main(["--corpus", "mini", "--lang", "xx", "--output", str(tmp_path / "o")]))
     assert stop.value.code == 1
     assert "language must be one of de, en, es, got 'xx'\n" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()

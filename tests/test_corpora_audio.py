@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_local.audio import AudioReader, audio_info, read_any_rate, read_audio
+from espnet_local.audio import AudioFile, AudioReader, audio_info, read_any_rate, read_audio
 
 RATE = 16_000
 PCM = np.array([0, 1, -1, 16384, -32768, 32767] * 50, np.int16)
@@ -128,3 +128,37 @@ def test_the_header_tells_length_rate_and_channels_wherever_the_audio_lies(tmp_p
     values["c"] = archive(tmp_path / "b.ark", None, x=(RATE, PCM), c=(RATE, long))["c"]
     lengths = {name: audio_info(value, decode).frames for name, value in values.items()}
     assert lengths == {"a": len(PCM), "b": len(long), "c": len(long)}
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
+def test_a_piece_of_one_channel_is_what_stands_there_in_the_whole(tmp_path, suffix):
+    path = str(tmp_path / f"a.{suffix}")
+    sides = np.random.default_rng(0).uniform(-0.5, 0.5, (48_000, 2))
+    soundfile.write(path, sides, 48_000)
+    stream = AudioFile(path, 1)
+    whole = read_any_rate(path, 1).samples
+    assert (stream.sample_rate, stream.length_samples) == (48_000, len(whole))
+    for start, stop in ((30_000, 40_000), (0, 10), (47_000, 90_000)):
+        np.testing.assert_allclose(stream.read(start, stop), whole[start:stop], atol=1e-6)
+    assert not np.allclose(whole, read_any_rate(path, 0).samples, atol=0.1)
+
+
+def test_a_channel_must_be_there_and_be_said_where_there_are_several(tmp_path):
+    path = str(tmp_path / "a.wav")
+    soundfile.write(path, np.stack([PCM, PCM], axis=1), RATE)
+    for reader in (AudioFile, read_any_rate):
+        with pytest.raises(ValueError, match=r"a\.wav: 2 channels, expected 1"):
+            reader(path)
+        with pytest.raises(ValueError, match=r"a\.wav: no channel 2, it has 2"):
+            reader(path, 2)
+
+
+def test_a_piece_that_the_file_no_longer_holds_is_an_error(tmp_path):
+    path = tmp_path / "a.flac"
+    noise = np.random.default_rng(0).integers(-3000, 3000, 80_000).astype(np.int16)
+    soundfile.write(path, noise, RATE)
+    path.write_bytes(path.read_bytes()[:-40_000])
+    stream = AudioFile(str(path))
+    np.testing.assert_array_equal(stream.read(0, 4000) * 32768, noise[:4000])
+    with pytest.raises(ValueError, match=r"a\.flac: (truncated|not readable)"):
+        stream.read(70_000, 80_000)

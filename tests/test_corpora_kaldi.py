@@ -188,7 +188,7 @@ def test_debug_takes_a_sliver_spread_over_the_speakers(source):
 
 
 def test_the_result_does_not_depend_on_the_number_of_jobs(source, monkeypatch):
-    monkeypatch.setattr("local.corpora.kaldi_dir.UTTERANCES_PER_TASK", 2)
+    monkeypatch.setattr("local.corpora.cutting.UTTERANCES_PER_TASK", 2)
     for number in range(5):
         source.wav(f"s1-{number}", sine(0.2 + number / 10, 8000), 8000)
         source.utterance(f"s1-{number}")

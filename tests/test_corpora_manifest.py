@@ -104,7 +104,7 @@ def test_a_table_with_a_column_for_the_split_becomes_three_sets(tmp_path, suffix
 
 
 def test_the_same_rows_prepare_the_same_for_any_number_of_jobs(tmp_path, monkeypatch):
-    monkeypatch.setattr("local.corpora.kaldi_dir.UTTERANCES_PER_TASK", 3)
+    monkeypatch.setattr("local.corpora.cutting.UTTERANCES_PER_TASK", 3)
     folder = write_nemo(tmp_path / "own")
     one, three = (
         [(item.id, getattr(item, "text", None)) for item in corpus.items("train", nj)]

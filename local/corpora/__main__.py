@@ -10,32 +10,18 @@ import argparse
 import logging
 import os
 from pathlib import Path
-from typing import Protocol
 
 from espnet_local.cli import log_to_stderr, run
 from espnet_local.config import nearest
 from espnet_local.files import fingerprint
 from espnet_local.stamp import clear_stamp, is_done, read_stamp, write_stamp
 from local.arguments import ArgumentParser
+from local.corpora.catalogue import CORPORA, Corpus, check_options, make_corpus
 from local.corpora.output import begin_partial, check_claim, claimed, swap_in
-from local.corpora.utterance import SETS, Items
+from local.corpora.utterance import SETS
 
 log = logging.getLogger(__name__)
-CORPORA = ("mini", "fsdd", "kaldi:<folder>", "manifest:<file or folder>")
 AUDIO_FORMATS = ("flac.ark", "wav", "flac")
-
-
-class Corpus(Protocol):
-    """What a corpus must tell to be prepared."""
-
-    def identity(self) -> dict[str, object]:
-        """All that the corpus depends on, for a fingerprint."""
-
-    def size(self, set_name: str) -> int:
-        """How many items to expect in a set, for progress."""
-
-    def items(self, set_name: str, nj: int) -> Items:
-        """Utterances and exclusions of a set, the same for every `nj`."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,9 +52,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _owner(corpus: str) -> str:
-    """What an output folder is claimed for: the corpus, a Kaldi folder with its absolute path."""
-    kind, colon, folder = corpus.partition(":")
-    return kind + colon + (folder and os.path.abspath(folder))
+    """What an output folder is claimed for: the corpus, a folder with its absolute path."""
+    kind, colon, source = corpus.partition(":")
+    is_path = kind in ("kaldi", "manifest") or "/" in source  # lhotse:<recipe> names no folder
+    return kind + colon + (os.path.abspath(source) if source and is_path else source)
 
 
 def _prepare(corpus: Corpus, options: argparse.Namespace, name: str, wanted: str) -> None:
@@ -97,32 +84,6 @@ def _prepare(corpus: Corpus, options: argparse.Namespace, name: str, wanted: str
     write_stamp(options.output, wanted, sets=lines, made_from=corpus.identity())
 
 
-def make_corpus(options: argparse.Namespace) -> Corpus:
-    """The corpus that the options name."""
-    if options.corpus == "mini":
-        from local.corpora.mini import MiniCorpus
-
-        return MiniCorpus(language=options.language, seed=options.seed, debug=options.debug)
-    if options.corpus == "fsdd":
-        from local.corpora.fsdd import FsddCorpus
-
-        return FsddCorpus(
-            folder=options.fsdd_dir,
-            split=options.fsdd_split,
-            seed=options.seed,
-            debug=options.debug,
-        )
-    if options.corpus.startswith("manifest:"):
-        from local.corpora.manifest import ManifestCorpus
-
-        return ManifestCorpus(
-            path=Path(options.corpus.removeprefix("manifest:")), debug=options.debug
-        )
-    from local.corpora.kaldi_dir import KaldiCorpus
-
-    return KaldiCorpus(folder=Path(options.corpus.removeprefix("kaldi:")), debug=options.debug)
-
-
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m local.corpora", description=__doc__)
     add = parser.add_argument
@@ -131,21 +92,26 @@ def _parser() -> ArgumentParser:
     add("--nj", type=int, default=1, help="processes; the result does not depend on it")
     add("--debug", action="store_true", help="a sliver: about 60, 12 and 12 utterances")
     add("--check", action="store_true", help="only check options and folders, write nothing")
-    add("--seed", type=int, default=0, help="of what is drawn at random (mini, fsdd)")
     add("--audio_format", default="flac.ark", help=", ".join(AUDIO_FORMATS))
-    add("--language", default="en", help="of the mini corpus; see local/corpora/grammars.yaml")
+    # Without defaults here, so that one given for another corpus is noticed; see the catalogue.
+    add("--seed", type=int, help="of what is drawn at random (mini, fsdd); 0")
+    add("--lang", help="of mini (grammars.yaml) or commonvoice (text_rules.yaml); en")
     add("--fsdd_dir", type=Path, help="folder with recordings/<digit>_<speaker>_<index>.wav")
-    add("--fsdd_split", default="official", help="official, or speaker:<name> as the test set")
+    add("--fsdd_split", help="official, or speaker:<name> as the test set; official")
+    add(
+        "--corpus_dir", type=Path, help="the corpus as it comes (ami, commonvoice, lhotse:<recipe>)"
+    )
+    add("--mic", help="of ami: ihm (headsets) or sdm (one microphone on the table); ihm")
+    add("--cv_train", help="of commonvoice: train, or validated without what dev and test hold")
+    add("--parts", help="of lhotse: train=<part>+<part>,dev=<part>,test=<part>")
     return parser
 
 
 def _check(parser: ArgumentParser, options: argparse.Namespace) -> None:
-    corpus = options.corpus
-    kind, _, place = corpus.partition(":")
-    if corpus not in CORPORA[:2] and not (kind in ("kaldi", "manifest") and place):
-        parser.error(
-            f"corpus must be one of {', '.join(CORPORA)}, got {corpus!r}{nearest(corpus, CORPORA)}"
-        )
+    try:
+        check_options(options)
+    except ValueError as error:
+        parser.error(str(error))
     if options.audio_format not in AUDIO_FORMATS:
         parser.error(
             f"audio_format must be one of {', '.join(AUDIO_FORMATS)}, "
@@ -153,8 +119,6 @@ def _check(parser: ArgumentParser, options: argparse.Namespace) -> None:
         )
     if options.nj < 1:
         parser.error(f"nj must be >= 1, got {options.nj}")
-    if corpus == "fsdd" and options.fsdd_dir is None:
-        parser.error("corpus fsdd needs --fsdd_dir, the folder that holds recordings/")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from espnet_local.audio import AudioInfo, audio_info
 from espnet_local.cli import one_line
 from espnet_local.config import SAMPLE_RATE
 from espnet_local.tokens import Tokenizer
-from local.corpora.kaldi_dir import OVERSHOOT_S
+from local.corpora.cutting import OVERSHOOT_S
 from local.corpora.report import Report
 from local.corpora.utterance import MIN_DURATION_S, reason_against_duration
 from local.corpora.validate import Piece, Recording, Transcript

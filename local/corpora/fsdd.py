@@ -26,11 +26,10 @@ from espnet_local.audio import read_audio
 from espnet_local.cli import one_line
 from espnet_local.config import SAMPLE_RATE, nearest
 from espnet_local.files import fingerprint
-from local.corpora.utterance import Exclusion, Items, TimedWord, Utterance
+from local.corpora.utterance import DEBUG_SIZES, Exclusion, Items, TimedWord, Utterance
 
 VERSION = 1  # raise it when the corpus changes with unchanged options
 SIZES = {"train": 1200, "dev": 100, "test": 200}  # utterances
-DEBUG_SIZES = {"train": 60, "dev": 12, "test": 12}
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SOURCE_RATE = 8000  # Hz
 DIGITS_EACH = (3, 7)

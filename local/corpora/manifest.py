@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from espnet_local.files import fingerprint
+from local.corpora.cutting import Listed, Segment, SegmentCorpus, listed
 from local.corpora.held_out import hold_out
-from local.corpora.kaldi_dir import DEBUG_SIZES, Line, Segment, _tasks, read_lines
 from local.corpora.manifest_rows import SUFFIXES, Entry, Manifest, Rejected, read_manifest
 from local.corpora.utterance import SETS, Exclusion, Items
-from local.corpora.workers import ordered_map
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class Content(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManifestCorpus:
+class ManifestCorpus(SegmentCorpus):
     """The manifest with its options.
 
     Raises:
@@ -81,20 +80,19 @@ class ManifestCorpus:
             "source": fingerprint([[str(path) for path in files], self._dates], files),
         }
 
-    def size(self, set_name: str) -> int:
-        """How many utterances and exclusions a set has."""
-        return sum(len(part) for part in self._sets[set_name])
-
     def items(self, set_name: str, nj: int) -> Items:
         """Utterances and exclusions of a set."""
         if set_name == SETS[0]:
             for note in self._notes:
                 log.info("%s", note)
-        content = self._sets[set_name]
-        for row in content.rejected:
-            yield Exclusion(id=row.name, reason=row.reason)
-        lines = sorted(map(_line, content.rows), key=lambda line: line.segment[1:3])
-        yield from ordered_map(read_lines, _tasks(lines), nj)
+        return super().items(set_name, nj)
+
+    def listed(self, set_name: str) -> Listed:
+        """What rows already exclude, and the rest."""
+        rows, rejected = self._sets[set_name]
+        exclusions = [Exclusion(id=row.name, reason=row.reason) for row in rejected]
+        segments = [_segment(row) for row in sorted(rows)]
+        return listed([*exclusions, *segments], set_name, self.debug)
 
     @cached_property
     def _files(self) -> dict[str, Path]:
@@ -134,14 +132,7 @@ class ManifestCorpus:
             sets = self._by_column()
         else:
             sets = self._held_out()
-        return {name: self._sliver(name, content) for name, content in sets.items()}
-
-    def _sliver(self, set_name: str, content: Content) -> Content:
-        if not self.debug:
-            return content
-        # Spread over the set: neighbours are of one speaker.
-        rows, size = sorted(content.rows), DEBUG_SIZES[set_name]
-        return Content(rows[:: max(1, len(rows) // size)][:size], content.rejected)
+        return sets
 
     def _by_column(self) -> dict[str, Content]:
         """The sets that the column `split` says."""
@@ -265,13 +256,14 @@ def _clean(name: str) -> str:
     return re.sub(r"[\s/\\\0-\x1f]+", "_", name)
 
 
-def _line(row: Named) -> Line:
+def _segment(row: Named) -> Segment:
     entry = row.entry
     start_s = entry.offset_s or 0.0
-    end_s = None if entry.duration_s is None else start_s + entry.duration_s
-    return Line(
-        segment=Segment(row.id, row.path, start_s, end_s),
-        value=row.path,
+    return Segment(
+        id=row.id,
         speaker=_clean(entry.speaker) if entry.speaker else row.id,
         text=entry.text,
+        audio=row.path,
+        start_s=start_s,
+        end_s=None if entry.duration_s is None else start_s + entry.duration_s,
     )

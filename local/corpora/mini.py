@@ -18,12 +18,11 @@ import soxr
 from espnet_local.config import SAMPLE_RATE
 from local.corpora.espeak import INSTALL_HINT, Speech, Synthesiser
 from local.corpora.grammar import Grammar, load_grammar, sentences, transcript
-from local.corpora.utterance import TimedWord, Utterance
+from local.corpora.utterance import DEBUG_SIZES, TimedWord, Utterance
 from local.corpora.workers import ordered_map
 
 VERSION = 1  # raise it when the corpus changes with unchanged options
 SIZES = {"train": 3000, "dev": 80, "test": 150}  # utterances
-DEBUG_SIZES = {"train": 60, "dev": 12, "test": 12}
 VARIANTS = {
     "train": ("m1", "m2", "m3", "m4", "m6", "m8", "f1", "f2", "f4", "Annie", "max", "linda",
               "michel", "john", "belinda", "pablo", "steph", "ed", "Andy", "adam", "Alex",

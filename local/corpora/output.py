@@ -60,7 +60,7 @@ def check_claim(folder: Path, corpus: str) -> None:
         if owner not in (corpus, corpus.partition(":")[0]):
             advice = (
                 f"; link yours under another name (ln -s), or move {folder} away"
-                if corpus.startswith(("kaldi:", "manifest:"))
+                if ":/" in corpus
                 else ""
             )
             raise ValueError(f"{folder} holds the corpus {owner!r}, not {corpus!r}{advice}")

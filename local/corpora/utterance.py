@@ -14,6 +14,7 @@ from espnet_local.config import SAMPLE_RATE
 SETS = ("train", "dev", "test")
 MIN_DURATION_S = 0.1
 MAX_DURATION_S = 30.0
+DEBUG_SIZES = {"train": 60, "dev": 12, "test": 12}  # utterances of a sliver
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +48,10 @@ class Exclusion:
 
     id: str
     reason: str
+
+
+class LeftOut(ValueError):
+    """Raised where something cannot be in a set; its message is the reason in excluded.tsv."""
 
 
 Items: TypeAlias = "Iterator[Utterance | Exclusion]"

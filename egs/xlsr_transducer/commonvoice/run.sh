@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# The recipe on commonvoice; every option of ../../../run.sh can follow.
+set -euo pipefail
+exec "$(dirname "${BASH_SOURCE[0]}")/../../../run.sh" --corpus commonvoice --size xlsr53 "$@"
