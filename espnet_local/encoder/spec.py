@@ -40,6 +40,18 @@ def _conv_layers(*channels: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(zip(channels, kernels, strides))
 
 
+def _xlsr(dim: int, layers: int) -> Architecture:
+    return Architecture(
+        conv_layers=_conv_layers(*[512] * 7),
+        dim=dim,
+        layers=layers,
+        heads=16,
+        feed_forward_dim=4 * dim,
+        position_kernel=128,
+        position_groups=16,
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     # 1.1 M parameters, 1.2 M with predictor and joiner: trains on two CPU cores in minutes.
     "tiny": Architecture(
@@ -52,34 +64,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         position_groups=16,
     ),
     # 315 M parameters: XLSR-53 (Conneau et al. 2020) and XLS-R 300 M (Babu et al. 2021).
-    "xlsr_300m": Architecture(
-        conv_layers=_conv_layers(*[512] * 7),
-        dim=1024,
-        layers=24,
-        heads=16,
-        feed_forward_dim=4096,
-        position_kernel=128,
-        position_groups=16,
-    ),
-    # 962 M and 2.2 G parameters: XLS-R 1 B and 2 B (Babu et al. 2021).
-    "xlsr_1b": Architecture(
-        conv_layers=_conv_layers(*[512] * 7),
-        dim=1280,
-        layers=48,
-        heads=16,
-        feed_forward_dim=5120,
-        position_kernel=128,
-        position_groups=16,
-    ),
-    "xlsr_2b": Architecture(
-        conv_layers=_conv_layers(*[512] * 7),
-        dim=1920,
-        layers=48,
-        heads=16,
-        feed_forward_dim=7680,
-        position_kernel=128,
-        position_groups=16,
-    ),
+    "xlsr_300m": _xlsr(dim=1024, layers=24),
+    # 962 M and 2.2 G parameters: XLS-R 1 B and 2 B.
+    "xlsr_1b": _xlsr(dim=1280, layers=48),
+    "xlsr_2b": _xlsr(dim=1920, layers=48),
 }
 
 
