@@ -25,6 +25,15 @@ METHODS = ("greedy", "beam")
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads of so small a model wait for each other, on a busy machine for most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recognizer") / "stage5b"
