@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soxr
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from toy_model import noise, recognise, run, write_stage
 
@@ -21,6 +21,17 @@ from espnet_local.decode.search import decode
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("greedy", "beam")
+# An example takes a good part of a second: making a failing one smaller would take minutes.
+NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads of so small a model wait for each other, on a busy machine for most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +66,7 @@ def offline(loaded, recognizer, method, samples):
     batch=st.integers(1, 5),
     seed=st.integers(0, 10_000),
 )
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25, phases=NO_SHRINKING)
 def test_streams_find_the_tokens_of_the_offline_search(
     loaded, method, chunk, left, sinks, batch, seed
 ):
@@ -126,7 +137,16 @@ def test_partial_results_grow_and_what_is_stable_stays(recognizer):
         rule3_min_utterance_length=st.floats(0.5, 4.0),
     ),
 )
-@settings(deadline=None, max_examples=12)
+# Two hypotheses with the same labels at different times take turns at being the best.
+@example(
+    seed=57,
+    rules=EndpointRules(
+        rule1_min_trailing_silence=1.0,
+        rule2_min_trailing_silence=1.0,
+        rule3_min_utterance_length=0.5,
+    ),
+)
+@settings(deadline=None, max_examples=12, phases=NO_SHRINKING)
 def test_the_text_is_the_same_whether_or_not_segments_are_closed(loaded, method, seed, rules):
     context = loaded.own_contexts[0]
     samples = noise(80_000, seed)
@@ -160,13 +180,18 @@ def test_a_reset_without_an_endpoint_loses_and_repeats_nothing(recognizer):
     whole = recognise(recognizer, samples)
     stream = recognizer.create_stream()
     tokens: tuple[str, ...] = ()
+    times: tuple[float, ...] = ()
     for at in range(0, len(samples), 2_560):  # a chunk: labels settle more rarely
         stream.accept_waveform(16_000, samples[at : at + 2_560])
         result = run(recognizer, stream)
         tokens += result.tokens[: result.stable_tokens]
+        times += result.timestamps[: result.stable_tokens]
+        assert all(result.start <= t for t in result.timestamps)
         recognizer.reset(stream)
     stream.input_finished()
-    assert tokens + run(recognizer, stream).tokens == whole.tokens
+    rest = run(recognizer, stream)
+    assert tokens + rest.tokens == whole.tokens
+    assert times + rest.timestamps == whole.timestamps
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 44_100])

@@ -11,6 +11,7 @@ from espnet_local.decode import beam as beam_module
 from espnet_local.decode.beam import BeamSearch, beam_search
 from espnet_local.decode.greedy import GreedySearch, greedy_search
 from espnet_local.decode.hypothesis import Labels
+from espnet_local.decode.search import decode
 from espnet_local.transducer.joiner import Joiner, JoinerSpec
 from espnet_local.transducer.predictor import PredictorSpec, StatelessPredictor
 
@@ -159,6 +160,34 @@ def test_times_do_not_run_backwards_where_another_hypothesis_becomes_the_best(sh
         model = make_model(seed, 4, blank_bias)
         found = beam_search(*model, *make_frames(seed, *[40] * 16), 4)[row]
         assert list(found.timestamps) == sorted(found.timestamps)
+
+
+@given(seed=st.integers(0, 500), packet=st.integers(1, 20), beam=st.integers(1, 6))
+@settings(deadline=None, max_examples=30)
+def test_what_is_stable_keeps_its_times_and_nothing_behind_it_is_earlier(seed, packet, beam):
+    search = BeamSearch(*make_model(seed, 4, 1.0), beam)
+    # Frames that resemble each other: hypotheses then have the same labels at different times.
+    frames = make_frames(seed, *[25] * 8)[0].repeat_interleave(3, dim=1)
+    state = search.init_state(8, frames.device)
+    certain, promised, earliest = [Labels()] * 8, [Labels()] * 8, [0] * 8
+    for piece in frames.split(packet, dim=1):
+        state, emitted = search.advance(state, piece, torch.full((8,), piece.shape[1]))
+        for b, pending in enumerate(search.pending(state)):
+            certain[b] += emitted[b]
+            found = certain[b] + pending.labels
+            kept = len(promised[b])
+            assert found.tokens[:kept] == promised[b].tokens
+            assert found.timestamps[:kept] == promised[b].timestamps
+            assert found.token_logprobs[:kept] == pytest.approx(promised[b].token_logprobs)
+            assert list(found.timestamps) == sorted(found.timestamps)
+            assert all(frame >= earliest[b] for frame in found.timestamps[kept:])
+            promised[b] = found.part(0, len(certain[b]) + pending.stable)
+            earliest[b] = pending.earliest
+    offline = decode(search, frames, torch.full((8,), 75))
+    for b, (pending, whole) in enumerate(zip(search.pending(state), offline)):
+        found = certain[b] + pending.labels
+        assert (found.tokens, found.timestamps) == (whole.tokens, whole.timestamps)
+        assert found.token_logprobs == pytest.approx(whole.token_logprobs, abs=1e-4)
 
 
 def test_giving_up_changes_what_is_found(short_doubt):

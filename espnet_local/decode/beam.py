@@ -134,14 +134,22 @@ class BeamSearch:
         return SearchStep(state, [_labels(row) for row in found])
 
     def pending(self, state: BeamState) -> list[Pending]:
-        """The recent labels of the best hypothesis, and how many of them all others share."""
-        best, shared = _recent_of_best(state), _shared(state)
-        stable = shared.masked_fill(state.score.isinf(), RECENT_LABELS).amin(dim=1)
-        counts = _of_best(state.recents, state.best)
-        return [
-            Pending(_labels(labels[:count]), stable=common)
-            for labels, count, common in zip(best.tolist(), counts.tolist(), stable.tolist())
-        ]
+        """The recent labels of the best hypothesis, and how many of them will not change.
+
+        Those are stable that all hypotheses have at the same frames: where only the labels are the
+        same, another hypothesis may be the best when they settle, and its times count.
+        """
+        recent = _recent_in_order(state)
+        shared = _shared(state, [LABEL, FRAME])
+        stable = shared.masked_fill(state.score.isinf(), RECENT_LABELS).amin(dim=1)  # (B,)
+        first = stable.clamp_max(RECENT_LABELS - 1)[:, None, None]
+        behind = recent[..., FRAME].take_along_dim(first, dim=2)[..., 0]  # (B, K)
+        some = (state.recents > stable[:, None]) & state.score.isfinite()
+        earliest = torch.where(some, behind, state.frames_seen[:, None]).amin(dim=1)
+        counts = _of_best(state.recents, state.best).tolist()
+        labels = [_labels(row[:n]) for row, n in zip(_row_of_best(recent, state).tolist(), counts)]
+        rest = zip(stable.tolist(), earliest.long().tolist())
+        return [Pending(own, *numbers) for own, numbers in zip(labels, rest)]
 
     def score(self, state: BeamState) -> list[float]:
         """The log-probability of the best hypothesis of each row, over all alignments kept."""
@@ -237,7 +245,7 @@ def _settle(state: BeamState, due: Tensor) -> tuple[BeamState, list[list[tuple[f
         The state without what was emitted, and that: a list of (label, frame, log-probability) for
         each row.
     """
-    best, shared = _recent_of_best(state), _shared(state)
+    best, shared = _row_of_best(_recent_in_order(state), state), _shared(state, [LABEL])
     place = torch.arange(RECENT_LABELS, device=best.device)
     old = state.recent[..., FRAME] < (state.frames_seen - DOUBT_FRAMES)[:, None, None]
     old &= place < state.recents[..., None]  # (B, K, M)
@@ -259,13 +267,14 @@ def _settle(state: BeamState, due: Tensor) -> tuple[BeamState, list[list[tuple[f
     return after, [row[:n] for row, n in zip(best.tolist(), taken.tolist())]
 
 
-def _shared(state: BeamState) -> Tensor:
-    """(B, K) number of labels, from the first recent one on, that equal the best hypothesis's."""
-    place = torch.arange(RECENT_LABELS, device=state.score.device)
+def _shared(state: BeamState, what: list[int]) -> Tensor:
+    """(B, K) number of labels, from the first recent one on, in which `what` equals the best's."""
+    recent = _recent_in_order(state)
+    place = torch.arange(RECENT_LABELS, device=recent.device)
     ends = torch.minimum(state.recents, _of_best(state.recents, state.best)[:, None])
-    label, best = state.recent[..., LABEL], _recent_of_best(state)[:, None, :, LABEL]
-    equal = (label == best) & (place < ends[..., None])  # (B, K, M)
-    return equal.long().cumprod(dim=-1).sum(dim=-1)
+    best = _row_of_best(recent, state)[:, None]
+    equal = (recent[..., what] == best[..., what]).all(dim=-1)
+    return (equal & (place < ends[..., None])).long().cumprod(dim=-1).sum(dim=-1)
 
 
 def _of_best(values: Tensor, best: Tensor) -> Tensor:
@@ -273,15 +282,20 @@ def _of_best(values: Tensor, best: Tensor) -> Tensor:
     return values.gather(1, best[:, None])[:, 0]
 
 
-def _recent_of_best(state: BeamState) -> Tensor:
-    """(B, M, 3); no label is earlier than what settled before.
+def _row_of_best(values: Tensor, state: BeamState) -> Tensor:
+    """(B, K, M, 3) values -> (B, M, 3)"""
+    return values.take_along_dim(state.best[:, None, None, None], dim=1)[:, 0]
+
+
+def _recent_in_order(state: BeamState) -> Tensor:
+    """The recent labels, none earlier than what settled before. (B, K, M, 3)
 
     What settled has the times of the hypothesis that was the best then; another one, now the best,
     may have had the same labels at other times.
     """
-    recent = state.recent.take_along_dim(state.best[:, None, None, None], dim=1)[:, 0]
-    label, frame, logprob = recent.unbind(dim=-1)
-    return torch.stack([label, frame.maximum(state.settled_frame[:, None]), logprob], dim=-1)
+    label, frame, logprob = state.recent.unbind(dim=-1)
+    in_order = frame.maximum(state.settled_frame[:, None, None])
+    return torch.stack([label, in_order, logprob], dim=-1)
 
 
 def _labels(entries: list[tuple[float, ...]]) -> Labels:

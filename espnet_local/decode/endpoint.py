@@ -1,7 +1,8 @@
 """Endpointing: when a segment of an endless stream is over. Rules and names of sherpa-onnx.
 
 Soft: closing a segment takes nothing away from encoder or search, so the labels of a stream are the
-same whether or not it is cut. A segment therefore ends only behind labels that will not change.
+same, at the same times, whether or not it is cut. A segment therefore ends only behind labels that
+will not change, and before any that may come.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Endpoint:
     """Where a segment ends."""
 
     labels: int  # so many of the segment's labels belong to it
-    frame: int  # the next segment begins here
+    frame: int  # silence and length of the next segment count from here
 
 
 def find_endpoint(
@@ -51,7 +52,7 @@ def find_endpoint(
         rules: in seconds.
         pieces, frames: of the segment's labels so far, the number of the frame of each.
         stable: so many of them will not change.
-        start: the frame at which the segment began.
+        start: the frame from which the segment's silence and length count.
         now: frames seen of the stream.
     """
     if stable == len(pieces):

@@ -85,7 +85,7 @@ class GreedySearch:
 
     def pending(self, state: GreedyState) -> list[Pending]:
         """Nothing: what is found is certain."""
-        return [Pending()] * len(state.history)
+        return [Pending(earliest=frames) for frames in state.frames_seen.tolist()]
 
     def score(self, state: GreedyState) -> list[float]:
         """The log-probability of the one alignment of each row."""

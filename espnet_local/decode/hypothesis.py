@@ -42,4 +42,5 @@ class Pending:
     """What the best hypothesis of a stream holds beyond the labels that are certain."""
 
     labels: Labels = Labels()
-    stable: int = 0  # so many of them are common to all hypotheses: they will not change either
+    stable: int = 0  # so many of them will not change either, nor will their times
+    earliest: int = 0  # no label behind those, found or to come, is ever at an earlier frame

@@ -173,8 +173,8 @@ class Recognizer:
         """What is recognised of the stream's current segment.
 
         At an endpoint that is the closed segment, until `reset`. Joined over the segments of a
-        stream, the tokens are those of a stream without endpoints; a pause within a word may put
-        its halves into two segments.
+        stream, the tokens and their times are those of a stream without endpoints; a pause within
+        a word may put its halves into two segments.
         """
         return stream.result(self.tokenizer)
 

@@ -31,11 +31,11 @@ class Result:
     tokens: tuple[str, ...]
     timestamps: tuple[float, ...]  # s from the start of the stream, of each token's frame
     token_logprobs: tuple[float, ...]  # of each token where it was emitted, nats
-    stable_tokens: int  # so many of the tokens will not change any more
+    stable_tokens: int  # so many of the tokens will not change any more, nor will their times
     stable_text: str  # the text of those
     is_final: bool  # the segment is closed: the end of the input, or an endpoint
     segment: int  # counted from 0
-    start: float  # s, where the segment begins
+    start: float  # s, where the segment begins: before its labels, those to come as well
 
 
 class Stream:
@@ -62,7 +62,8 @@ class Stream:
         self._settled: list[tuple[int, int, float]] = []
         self._surplus = 0  # labels of the search still to come that a closed segment has had
         self._segment = 0
-        self._start_frame = 0
+        self._start_frame = 0  # no label of the segment is earlier
+        self._opened_frame = 0  # from which the segment's silence and length count
 
     def accept_waveform(self, sample_rate: int, samples: np.ndarray | Tensor) -> None:
         """Takes in the next samples.
@@ -133,8 +134,12 @@ class Stream:
         if self.endpoint is None:
             labels = self.labels()
             pieces = [tokenizer.tokens[token] for token in labels.tokens]
-            arguments = (self._stable(), self._start_frame, self.frames_seen)
-            self.endpoint = find_endpoint(rules, pieces, labels.timestamps, *arguments)
+            arguments = (self._stable(), self._opened_frame, self.frames_seen)
+            end = find_endpoint(rules, pieces, labels.timestamps, *arguments)
+            if end is not None:
+                last = labels.timestamps[end.labels - 1] if end.labels else self._start_frame
+                # Where a label to come may be as early as the last one, the segment goes on.
+                self.endpoint = end if self._start_behind(end) > last else None
 
     def close_segment(self) -> None:
         """Begins a new segment at the endpoint, or else behind the labels that are stable."""
@@ -142,7 +147,7 @@ class Stream:
         settled = len(self._settled)
         del self._settled[: end.labels]
         self._surplus += max(0, end.labels - settled)
-        self._start_frame = end.frame
+        self._start_frame, self._opened_frame = self._start_behind(end), end.frame
         self._segment += 1
         self.endpoint = None
 
@@ -172,6 +177,10 @@ class Stream:
     def _put(self, samples: np.ndarray) -> None:
         self._inbox.append(samples)
         self._waiting += len(samples)
+
+    def _start_behind(self, end: Endpoint) -> int:
+        """The first frame of the next segment: no later than the first label it may have."""
+        return end.frame if self.decoded else min(end.frame, self.pending.earliest)
 
     def _stable(self) -> int:
         if self.decoded:
