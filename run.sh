@@ -54,9 +54,11 @@ for sub in ${substage//,/ }; do
         usage_error "--substage $sub is not in stages $stage to $stop_stage"
 done
 describe_corpus
+[[ $dry_run == false || ($stage -le 5 && $stop_stage -ge 1) ]] ||
+    usage_error "--dry_run measures stages 1 to 5, got $stage to $stop_stage"
 [[ ! -e $(absolute "$pretrained") ]] || pretrained=$(absolute "$pretrained")
 # For hints on what to run.
-XLSR_CALL=$(own_call stage stop_stage substage)
+XLSR_CALL=$(own_call stage stop_stage substage dry_run)
 export XLSR_CALL
 
 debug_suffix=""
@@ -79,10 +81,12 @@ timed() { # timed <stage> <command...>
     log "stage $1 done in $((SECONDS - begin)) s"
 }
 
+dry_flag=()
+if [[ $dry_run == true ]]; then dry_flag=(--dry_run); fi
 shared_tokens=()
 from_mini=false
 makes_pretrained=()
-if [[ $corpus == fsdd && -z $pretrained ]]; then
+if [[ $corpus == fsdd && $size == tiny && -z $pretrained ]]; then
     from_mini=true makes_pretrained=(--makes_pretrained)
     pretrained=$expdir/mini_$size$debug_suffix/stage1/valid.wer.best.pth
     shared_tokens=(--reuse "$data/mini$debug_suffix/$token_list")
@@ -97,12 +101,13 @@ if [[ $trust_pickle == true ]]; then training+=(--trust_pickle); fi
 "${data_call[@]}" --check
 to_fetch=$(python -m local.preflight --stage "$stage" --stop_stage "$stop_stage" \
     ${substage:+--substage "$substage"} --sets "${test_sets[@]}" --backend "$cmd_backend" \
-    "${makes_pretrained[@]}" \
-    "${training[@]}")
+    "${makes_pretrained[@]}" "${dry_flag[@]}" "${training[@]}")
 
 if [[ $from_mini == true ]]; then
-    log "fsdd starts from the mini model: running mini up to stage 1, where that is not done"
-    ./run.sh --corpus mini --stop_stage $((stop_stage < 1 ? stop_stage : 1)) --size "$size" \
+    last=$((stop_stage < 1 ? stop_stage : 1))
+    if [[ $dry_run == true ]]; then last=0; fi
+    log "fsdd starts from the mini model: running mini up to stage $last, where that is not done"
+    ./run.sh --corpus mini --stop_stage "$last" --size "$size" \
         --ngpu "$ngpu" --nj "$nj" --seed "$seed" --data "$data" --expdir "$expdir" \
         --token_type "$token_type" --vocab_size "$vocab_size" \
         --audio_format "$audio_format" "${debug_flag[@]}"

@@ -16,9 +16,9 @@ from espnet2.asr.decoder.abs_decoder import AbsDecoder
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.tasks.abs_task import optim_classes
 from espnet2.tasks.asr import ASRTask, decoder_choices, encoder_choices, model_choices
+from espnet2.train import trainer
 from espnet2.train.dataset import DATA_TYPES
 from espnet2.train.reporter import SubReporter, aggregate
-from espnet2.train.trainer import Trainer
 
 from espnet_local.audio import AudioReader
 from espnet_local.config import from_mapping
@@ -64,7 +64,13 @@ def register() -> None:
     }
 
 
-class ReportingTrainer(Trainer):
+def use_float16_where_bfloat16_is_emulated() -> None:
+    """For `use_amp`: ESPnet takes bfloat16 where torch has it, which counts emulation as having."""
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
+        trainer.autocast_args.clear()  # the default of autocast is float16
+
+
+class ReportingTrainer(trainer.Trainer):
     """ESPnet's trainer, telling how far it is.
 
     `report` receives one line every few seconds of training and one after each validation.
@@ -154,3 +160,4 @@ class XlsrTransducerTask(ASRTask):
 
 
 register()
+use_float16_where_bfloat16_is_emulated()

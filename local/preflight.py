@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.backend == "local" and options.ngpu > (count := len(visible_gpus())):
         raise ValueError(f"--ngpu {options.ngpu}: this machine has {count} GPUs")
     stages = range(options.stage, options.stop_stage + 1)
+    if options.dry_run:
+        _check_training(options, [stage for stage in stages if stage in TRAINING])
+        return
     _check_sets(options, stages)
     if DECODING in stages:
         load_decode_spec(options.decode_config)
@@ -73,11 +76,12 @@ def _check_training(options: argparse.Namespace, stages: list[int]) -> list[str]
     chosen: list[str] = []
     for stage in stages:
         for name in configs.plan.chosen(stage, options.substage):
-            check_parents(configs.plan, name, options.expdir, chosen)
+            if not options.dry_run:
+                check_parents(configs.plan, name, options.expdir, chosen)
             chosen.append(name)
     training = training_options(options)
     setups = [make_setup(configs.plan, name, configs.size, None, training) for name in chosen]
-    if not options.makes_pretrained:
+    if not options.makes_pretrained and not options.dry_run:
         begins = {s.options.pretrained for s in setups if _is_first(configs.plan, s.substage)}
         _check_pretrained(begins - {None})
     check_with_espnet(setups, configs.size.files)
@@ -104,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sets", nargs="+", required=True, help="to be decoded")
     add("--backend", default="local", help="where jobs run; the GPUs of other places are not known")
     add("--makes_pretrained", action="store_true", help="the pretrained weights are to be made yet")
+    add("--dry_run", action="store_true", help="nothing will be trained: no parent is needed")
     add("--decode_config", type=Path, default=Path("conf/decode.yaml"))
     return parser
 

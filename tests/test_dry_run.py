@@ -47,37 +47,71 @@ def test_every_stage_gets_a_line_with_its_time_and_memory_and_nothing_stays(
     assert sorted(toy.rglob("*")) == before
 
 
-def test_the_longest_batch_and_the_one_with_the_largest_lattice_are_run(toy, setup, monkeypatch):
-    trained = []
+@pytest.fixture
+def seen(monkeypatch):
+    """What every call of the training loop gets, and the state it finds."""
+    calls = []
     real = dry_run._Loop.train
 
     def train(self, batches):
-        trained.extend((list(keys), data["speech"].shape) for keys, data in batches)
+        optimiser, encoder = self._optimizers[0], self._model.encoder
+        calls.append(
+            {
+                "lengths": [data["speech_lengths"] for _, data in batches],
+                "shapes": [data["speech"].shape for _, data in batches],
+                "has_states": bool(optimiser.state),
+                "batches": int(encoder.train_batches),
+                "layer_drop": encoder.encoder.transformer.layer_drop,
+            }
+        )
         return real(self, batches)
 
     monkeypatch.setattr(dry_run._Loop, "train", train)
-    found = dry_run.measure(setup, from_nothing=False)
+    return calls
+
+
+def changed(setup, **changes):
+    return dataclasses.replace(setup, espnet={**setup.espnet, **changes})
+
+
+def test_the_largest_batches_run_with_the_optimisers_states_and_every_layer(toy, setup, seen):
+    conf = {**setup.espnet["encoder_conf"], "thaw_after_batches": 9, "layer_drop": 0.5}
+    found = dry_run.measure(changed(setup, encoder_conf=conf, accum_grad=2), from_nothing=False)
+    first, *largest, warm_up, timed = seen
+    assert not first["has_states"]
+    assert largest
+    assert all(call["has_states"] and len(call["shapes"]) == 2 for call in largest)
+    assert {call["layer_drop"] for call in (first, *largest)} == {0.0}
+    assert {call["layer_drop"] for call in (warm_up, timed)} == {0.5}
+    assert all(call["batches"] >= 9 for call in seen)
     samples = {u: int(n) for u, n in read_table(toy / "data/train/utt2num_samples").items()}
     longest = len(found.longest.keys) * max(samples[key] for key in found.longest.keys)
-    assert trained[0][1][0] * trained[0][1][1] == longest
-    assert all(shape[0] * shape[1] <= longest for _, shape in trained)
+    assert largest[0]["shapes"][0].numel() == longest
     assert found.longest.seconds == longest / 16_000
 
 
-def test_the_slowest_speed_of_the_config_makes_the_longest_batch(setup, monkeypatch):
-    lengths = []
-    monkeypatch.setattr(
-        dry_run._Loop,
-        "train",
-        lambda self, batches: lengths.extend(d["speech_lengths"] for _, d in batches) or 1.0,
-    )
-    effects = [[1.0, "speed_perturb", {"factor": factor}] for factor in (0.8, 1.1)]
-    conf = {"fs": 16_000, "data_aug_prob": 0.5, "data_aug_effects": effects}
-    slower = dataclasses.replace(setup, espnet={**setup.espnet, "preprocessor_conf": conf})
-    for each in (setup, slower):
-        dry_run.measure(each, from_nothing=False)
-    plain, stretched = lengths[0], lengths[len(lengths) // 2]
-    assert torch.equal(torch.ceil(plain / 0.8).long(), stretched)
+def test_few_long_utterances_are_run_too_since_masks_grow_with_the_square(setup, monkeypatch):
+    batches = [
+        dry_run.Batch(tuple("abcd"), 40.0, 9, 1),
+        dry_run.Batch(("e",), 39.0, 8, 1),
+        dry_run.Batch(tuple("fg"), 10.0, 7, 1),
+    ]
+    assert dry_run.largest(batches) == [batches[0], batches[1]]
+
+
+def test_the_slowest_speed_of_the_config_makes_the_longest_batch(setup, seen):
+    plain = [[1.0, "speed_perturb", {"factor": factor}] for factor in (0.8, 1.1)]
+    nested = [[1.0, [[0.5, "speed_perturb", {"factor": factor}] for factor in (0.5, 1.1)]]]
+    found = []
+    for effects in (None, plain, nested):
+        conf = {"fs": 16_000, "data_aug_prob": 0.5, "data_aug_effects": effects}
+        seen.clear()
+        dry_run.measure(
+            changed(setup, preprocessor_conf=conf if effects else {}), from_nothing=False
+        )
+        found.append(seen[1]["lengths"][0])
+    assert torch.equal(torch.ceil(found[0] / 0.8).long(), found[1])
+    assert torch.equal(torch.ceil(found[0] / 0.5).long(), found[2])
 
 
 def test_time_is_epochs_of_steps_and_validations(setup):
@@ -92,8 +126,7 @@ def test_time_is_epochs_of_steps_and_validations(setup):
         total_bytes=None,
     )
     for workers, step_s in ((0, 0.75), (1, 0.5)):
-        config = {**setup.espnet, "num_workers": workers, "num_iters_per_epoch": 4, "max_epoch": 3}
-        each = dataclasses.replace(setup, espnet=config)
+        each = changed(setup, num_workers=workers, num_iters_per_epoch=4, max_epoch=3)
         assert dry_run.projected_s(found, each) == 3 * (4 * step_s + 2.0)
 
 

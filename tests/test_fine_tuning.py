@@ -154,3 +154,38 @@ def test_an_espnet_config_of_a_users_own_may_name_the_weights_too(toy):
 
     encoder = XlsrStreamingEncoder(size="tiny", pretrained=f"{toy}/hf")
     assert_encoder({f"encoder.{k}": v for k, v in encoder.state_dict().items()}, toy / "hf")
+
+
+def test_training_that_espnet_gave_up_is_not_finished(toy, monkeypatch, tmp_path):
+    """Weights that are not finite: no step is valid, and ESPnet stops without a word."""
+    from espnet_local.stamp import read_stamp
+    from espnet_local.training import run as training
+
+    real = training.InitialWeights.init_params
+
+    def poisoned(self, folder):
+        self.encoder["encoder.transformer.layer_norm.weight"].fill_(float("nan"))
+        return real(self, folder)
+
+    monkeypatch.setattr(training.InitialWeights, "init_params", poisoned)
+    call = ("--stage", "1", "--pretrained", f"{toy}/hf", "--expdir", f"{tmp_path}/exp")
+    with pytest.raises(ValueError, match=r"stopped after epoch 1 of 2, without a finite gradient"):
+        train(toy, monkeypatch, *call)
+    assert read_stamp(tmp_path / "exp/stage1") is None
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, None)])
+def test_float16_is_taken_where_the_gpu_only_emulates_bfloat16(monkeypatch, native, dtype):
+    from espnet2.train import trainer
+
+    from espnet_local.task import use_float16_where_bfloat16_is_emulated
+
+    monkeypatch.setattr(trainer, "autocast_args", {"dtype": torch.bfloat16})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: native or including_emulation,
+    )
+    use_float16_where_bfloat16_is_emulated()
+    assert trainer.autocast_args.get("dtype") == dtype

@@ -118,3 +118,8 @@ def test_an_encoder_that_has_to_be_downloaded_is_named(check, monkeypatch, tmp_p
     (cache / "WAV2VEC2_XLSR53/wav2vec2_fairseq_large_xlsr53.pth").touch()
     check(*call)
     assert capsys.readouterr().out == ""
+
+
+def test_a_dry_run_needs_no_parent_no_download_and_no_decoded_set(check, monkeypatch, capsys):
+    check(2, 7, "--substage", "2b", "--dry_run", "--size", "xlsr53")
+    assert capsys.readouterr().out == ""

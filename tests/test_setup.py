@@ -1,6 +1,7 @@
 """What a sub-stage's fingerprint depends on, and configs that are refused."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,13 @@ def test_front_end_is_not_frozen_at_random_weights(options):
     [
         ("num_iters_per_epoch", 0, "num_iters_per_epoch must be an integer >= 1, got 0"),
         ("accum_grad", "2", "accum_grad must be an integer >= 1, got '2'"),
+        ("accum_grad", 401, "accum_grad must be <= num_iters_per_epoch=400, or there is no upd"),
+        ("optim_conf", {"lr": float("nan")}, "optim_conf.lr must be a number > 0 .*got nan"),
+        (
+            "encoder_conf",
+            {"size": "tiny", "lr_scale": float("inf")},
+            "lr_scale must be > 0 and fin",
+        ),
         ("optim_conf", {"rl": 1.0}, "optim_conf.lr must be a number > 0"),
         ("optim_conf", {"lr": "2e-3"}, "such as 2.0e-3, got '2e-3'"),
         ("encoder_conf", {"size": "huge"}, "encoder_conf.size must be one of 'tiny'"),
@@ -117,3 +125,34 @@ def test_bad_value_in_a_size_config_is_one_line_with_the_file(tmp_path, key, val
 def test_negative_number_of_gpus_is_refused(tmp_path):
     with pytest.raises(ValueError, match="ngpu must be >= 0, got -1"):
         TrainingOptions(data=tmp_path, tokens=tmp_path, expdir=tmp_path, ngpu=-1)
+
+
+@pytest.mark.parametrize("name", ["expdir", "pretrained"])
+def test_a_path_that_espnets_init_param_would_take_apart_is_refused(tmp_path, name):
+    paths = {"data": tmp_path, "tokens": tmp_path, "expdir": tmp_path, name: "x:y/m.pth"}
+    with pytest.raises(ValueError, match=f"{name} must not hold a colon, got x:y"):
+        TrainingOptions(**paths)
+
+
+def test_the_transformer_is_held_in_stage_1_alone(options):
+    conf = {**CONFIG["encoder_conf"], "thaw_after_batches": 7}
+    found = [
+        setup_of(options, name, encoder_conf=conf).espnet["encoder_conf"]["thaw_after_batches"]
+        for name in ("1", "2a", "4")
+    ]
+    assert found == [7, 0, 0]
+
+
+def test_a_debug_run_updates_at_least_once(options):
+    options = dataclasses.replace(options, debug=True)
+    config = setup_of(options, accum_grad=100).espnet
+    assert config["accum_grad"] == config["num_iters_per_epoch"]
+
+
+def test_a_corpus_cannot_change_what_a_size_builds_on(tmp_path):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "conf/tiny.yaml").write_text(yaml.safe_dump(CONFIG))
+    (tmp_path / "own/tiny.yaml").write_text("base: xlsr53\n")
+    with pytest.raises(ValueError, match=r"own/tiny.yaml: base stands in conf/tiny.yaml alone"):
+        load_size(tmp_path / "conf/tiny.yaml", tmp_path / "own")

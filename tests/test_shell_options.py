@@ -39,6 +39,7 @@ def test_help_shows_the_stages_and_every_option(shell: Shell) -> None:
         (["--stage", "-2"], "--stage must be >= -1, got -2"),
         (["--stage=9"], "--stage must be <= 7, got 9"),
         (["--stage", "5", "--stop_stage", "2"], "--stage must be <= --stop_stage, got 5 > 2"),
+        (["--dry_run", "--stop_stage", "0"], "--dry_run measures stages 1 to 5, got -1 to 0"),
         (["--nj", "0"], "--nj must be >= 1, got 0"),
         (["--ngpu", "-1"], "--ngpu must be >= 0, got -1"),
         (["--size", "a/b"], "--size: 'a/b' does not fit (of the model: tiny, xlsr53"),

@@ -248,3 +248,16 @@ def test_a_dry_run_measures_the_stages_and_trains_nothing(recipe):
     assert recipe.steps == ["data", "tokens", "dry_run"]
     call = recipe.calls[-1]
     assert (value_of(call, "--stage"), value_of(call, "--stop_stage")) == ("2", "7")
+
+
+def test_a_dry_run_of_fsdd_makes_minis_tokens_and_trains_nothing(recipe):
+    done = recipe.run("--dry_run", "--corpus", "fsdd", "--fsdd_dir", "d")
+    assert done.returncode == 0, done.stderr
+    assert recipe.steps == ["data", "tokens", "data", "tokens", "dry_run"]
+
+
+def test_fsdd_of_another_size_starts_from_that_sizes_own_encoder(recipe):
+    call = ("--corpus", "fsdd", "--fsdd_dir", "d", "--size", "xlsr53", "--stop_stage", "1")
+    assert recipe.run(*call).returncode == 0
+    assert recipe.steps == ["data", "tokens", "train 1"]
+    assert "--pretrained" not in recipe.calls[-1]

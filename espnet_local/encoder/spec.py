@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -112,8 +113,8 @@ class EncoderSpec:
         for name in ("dropout", "attention_dropout", "layer_drop"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if self.lr_scale <= 0:
-            raise ValueError(f"lr_scale must be > 0, got {self.lr_scale}")
+        if not 0.0 < self.lr_scale < math.inf:
+            raise ValueError(f"lr_scale must be > 0 and finite, got {self.lr_scale}")
         if self.thaw_after_batches < 0:
             raise ValueError(f"thaw_after_batches must be >= 0, got {self.thaw_after_batches}")
 

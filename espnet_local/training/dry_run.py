@@ -13,7 +13,8 @@ import math
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +94,9 @@ def measure(setup: Setup, from_nothing: bool) -> Measured:
 def _measure(setup: Setup, warm_start_s: float) -> Measured:
     args = _arguments(setup)
     device = torch.device("cuda" if setup.options.ngpu else "cpu")
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
     model = XlsrTransducerTask.build_model(args).to(device)
@@ -104,20 +108,22 @@ def _measure(setup: Setup, warm_start_s: float) -> Measured:
     batches = [
         lengths.batch(keys[:: max(1, setup.options.ngpu)]) for keys in factory.sampler.batches
     ]
-    longest = max(batches, key=lambda batch: batch.seconds)
-    largest = dict.fromkeys([longest, max(batches, key=lambda batch: batch.lattice)])
+    most = largest(batches)
     slowest = _slowest_speed(args)
-    for batch in largest:
-        data = _stretched(_load(factory, batch), batch, lengths, slowest)
-        try:
-            trainer.train([data])
-        except torch.cuda.OutOfMemoryError:
-            raise ValueError(
-                f"a batch of {batch.seconds:.0f} s of audio and {batch.tokens} tokens does not fit "
-                f"into {_gigabytes(_gpu_bytes(device))} of GPU memory; lower batch_bins (now "
-                f"{args.batch_bins}) and raise accum_grad, or set "
-                "encoder_conf.gradient_checkpointing: true"
-            ) from None
+    with _all_layers(model):
+        # The optimiser's states come with the first update, and stay.
+        shortest = min(batches, key=lambda batch: batch.seconds)
+        for batch in (shortest, *most):
+            data = _stretched(_load(factory, batch), batch, lengths, slowest)
+            try:
+                trainer.train([data] * args.accum_grad)
+            except torch.cuda.OutOfMemoryError:
+                raise ValueError(
+                    f"a batch of {batch.seconds:.0f} s of audio and {batch.tokens} tokens does not "
+                    f"fit into {_gigabytes(_gpu_bytes(device))} of GPU memory; lower batch_bins "
+                    f"(now {args.batch_bins}) and raise accum_grad, or set "
+                    "encoder_conf.gradient_checkpointing: true"
+                ) from None
     peak = _peak_bytes(device)
     chosen = _spread(batches, TIMED_BATCHES)
     begin = time.perf_counter()
@@ -125,7 +131,7 @@ def _measure(setup: Setup, warm_start_s: float) -> Measured:
     load_s = (time.perf_counter() - begin) / len(chosen)
     trainer.train(loaded[:1])  # what a first batch of its shape costs comes once
     return Measured(
-        longest=longest,
+        longest=most[0],
         batch_seconds=float(np.mean([batch.seconds for batch in batches])),
         step_s=trainer.train(loaded) / len(chosen),
         load_s=load_s,
@@ -134,6 +140,16 @@ def _measure(setup: Setup, warm_start_s: float) -> Measured:
         peak_bytes=peak,
         total_bytes=_gpu_bytes(device),
     )
+
+
+def largest(batches: Sequence[Batch]) -> list[Batch]:
+    """Those that may take the most memory: by audio, by lattice, and by attention's mask."""
+    measures: tuple[Callable[[Batch], float], ...] = (
+        lambda batch: batch.seconds,
+        lambda batch: batch.lattice,
+        lambda batch: batch.seconds**2 / len(batch.keys),
+    )
+    return list(dict.fromkeys(max(batches, key=measure) for measure in measures))
 
 
 def _arguments(setup: Setup) -> argparse.Namespace:
@@ -230,10 +246,27 @@ def _stretched(
     return keys, {**tensors, "speech": longer, "speech_lengths": torch.tensor(samples)}
 
 
+@contextmanager
+def _all_layers(model: Any) -> Iterator[None]:
+    """No layer is dropped."""
+    transformer = model.encoder.encoder.transformer
+    before, transformer.layer_drop = transformer.layer_drop, 0.0
+    yield
+    transformer.layer_drop = before
+
+
 def _slowest_speed(args: argparse.Namespace) -> float:
-    effects = (args.preprocessor_conf or {}).get("data_aug_effects") or []
-    factors = [effect[2]["factor"] for effect in effects if effect[1] == "speed_perturb"]
-    return min([1.0, *factors])
+    return min([1.0, *_speeds((args.preprocessor_conf or {}).get("data_aug_effects") or [])])
+
+
+def _speeds(effects: Sequence[Any]) -> Iterator[float]:
+    """The factors in ESPnet's list of effects: [weight, name, options], or [weight, [effects]]."""
+    for _weight, what, *options in effects:
+        if isinstance(what, str):
+            if what == "speed_perturb":
+                yield options[0]["factor"]
+        else:
+            yield from _speeds(what)
 
 
 def _spread(batches: Sequence[Batch], count: int) -> list[Batch]:
@@ -254,19 +287,21 @@ def _validation_s(args: argparse.Namespace, lengths: _Lengths, trainer: _Loop) -
 
 
 def _warm_start_s(setup: Setup) -> float:
-    """Both tasks, each timed over a few steps."""
+    """Both tasks, each timed over a few steps, and what comes before the first."""
     spec = setup.recipe.warm_start
-    total_s = 0.0
+    begin = dataclasses.replace(spec, log_mel_steps=0, ctc_steps=0)
+    begin_s = _timed_warm_start(setup, begin)
+    total_s = begin_s
     for task in ("log_mel_steps", "ctc_steps"):
         steps = getattr(spec, task)
         timed = min(steps, TIMED_WARM_START_STEPS)
         if timed:
-            few = dataclasses.replace(spec, **{"log_mel_steps": 0, "ctc_steps": 0, task: timed})
-            total_s += _few_steps_s(setup, few) * steps / timed
+            few_s = _timed_warm_start(setup, dataclasses.replace(begin, **{task: timed}))
+            total_s += max(0.0, few_s - begin_s) * steps / timed
     return total_s
 
 
-def _few_steps_s(setup: Setup, spec: WarmStartSpec) -> float:
+def _timed_warm_start(setup: Setup, spec: WarmStartSpec) -> float:
     short = dataclasses.replace(setup, recipe=dataclasses.replace(setup.recipe, warm_start=spec))
     begin = time.perf_counter()
     make_warm_start(short, setup.folder / "warm_start.pth", lambda _: None)

@@ -5,6 +5,7 @@ No torch here: a stage whose inputs are unchanged is recognised in a blink.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ class SubstageSpec:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"epochs must be >= 1, got {self.epochs}")
-        if self.lr_scale <= 0:
+        if not 0.0 < self.lr_scale < math.inf:
             raise ValueError(f"lr_scale must be > 0, got {self.lr_scale}")
         if not 0 < self.warmup_share < 1:
             raise ValueError(f"warmup_share must be in (0, 1), got {self.warmup_share}")

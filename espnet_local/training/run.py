@@ -72,7 +72,7 @@ def train_substage(setup: Setup, report: Callable[[str], None]) -> Result:
             warnings.simplefilter("ignore", FutureWarning)  # ESPnet's use of torch.cuda.amp
             parser = XlsrTransducerTask.get_parser()
             XlsrTransducerTask.main(args=parser.parse_args(["--config", path]))
-        result = _best_epoch(setup.folder)
+        result = _best_epoch(setup.folder, setup.espnet["max_epoch"])
     finally:
         logging.getLogger().removeHandler(log_file)
         log_file.close()
@@ -226,13 +226,20 @@ def make_warm_start(setup: Setup, path: Path, report: Callable[[str], None]) -> 
     save_warm_start(encoder, output, path)
 
 
-def _best_epoch(folder: Path) -> Result:
+def _best_epoch(folder: Path, epochs: int) -> Result:
     """The epoch whose weights the link names, with its validation.
 
     Raises:
+        ValueError: when ESPnet stopped early, as it does when an epoch had no finite gradient.
         RuntimeError: when the link does not name the best epoch, which would be ESPnet's mistake.
     """
     states = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=False)
+    last = max(states["reporter"]["stats"])
+    if last < epochs:
+        raise ValueError(
+            f"{folder}: training stopped after epoch {last} of {epochs}, without a finite gradient "
+            "in a whole epoch; look at train.log, and lower optim_conf.lr"
+        )
     result = _best(states)
     named = (folder / BEST_CHECKPOINT).resolve(strict=True).name
     if named != f"{result.epoch}epoch.pth":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +54,11 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         if self.ngpu < 0:
             raise ValueError(f"ngpu must be >= 0, got {self.ngpu}")
+        for name in ("expdir", "pretrained"):
+            value = getattr(self, name)
+            if value is not None and ":" in str(value):
+                # ESPnet's init_param puts a path and parts of a model together with colons.
+                raise ValueError(f"{name} must not hold a colon, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +153,10 @@ def _layers(
         config = merge(under, config)
         files += its_files
     if overrides is not None and (own := overrides / path.name).exists():
-        config = merge(config, load_yaml(own))
+        changes = load_yaml(own)
+        if "base" in changes:
+            raise ValueError(f"{own}: base stands in conf/{path.name} alone")
+        config = merge(config, changes)
         files.insert(1, own)
     return config, files
 
@@ -194,6 +203,11 @@ def _check_numbers(config: dict[str, Any]) -> None:
         value = config.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{key} must be an integer >= 1, got {value!r}")
+    if config.get("accum_grad", 1) > config["num_iters_per_epoch"]:
+        raise ValueError(
+            f"accum_grad must be <= num_iters_per_epoch={config['num_iters_per_epoch']}, or there "
+            f"is no update, got {config['accum_grad']}"
+        )
     optimiser = config["optim_conf"]
     if not isinstance(optimiser, dict):
         raise ValueError(f"optim_conf must be a mapping, got {optimiser!r}")
@@ -203,7 +217,7 @@ def _check_numbers(config: dict[str, Any]) -> None:
             "optim_conf.lr must be a number > 0 such as 2.0e-3, got none; "
             f"optim_conf has {', '.join(map(str, optimiser)) or 'nothing'}"
         )
-    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or lr <= 0:
+    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not 0 < lr < math.inf:
         # YAML takes 2e-3 for a string: it wants 2.0e-3.
         raise ValueError(f"optim_conf.lr must be a number > 0 such as 2.0e-3, got {lr!r}")
 
@@ -226,6 +240,7 @@ def make_setup(
     if options.debug:
         epochs = 1
         config["num_iters_per_epoch"] = DEBUG_EPOCH_BATCHES
+        config["accum_grad"] = min(config.get("accum_grad", 1), DEBUG_EPOCH_BATCHES)
         recipe = RecipeSpec(warm_start=_shortened(recipe.warm_start))
     updates = epochs * (config["num_iters_per_epoch"] // config.get("accum_grad", 1))
     peak = config["optim_conf"]["lr"] * spec.lr_scale
