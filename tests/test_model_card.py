@@ -1,9 +1,11 @@
 """What the card of a packed model tells."""
 
 import re
+import shutil
 import zipfile
 
 import pytest
+import torch
 import yaml
 from toy_model import write_stage
 from toy_pack import members, score, write_trained_stage
@@ -84,15 +86,58 @@ def test_the_card_has_the_rows_of_its_own_sub_stage_with_their_latency(stage, tm
 
 
 def test_rows_of_a_model_that_was_trained_again_since_are_left_out(stage, capsys):
-    score(stage, decoded=False)
+    score(stage)
+    weights = torch.load(stage / "valid.wer.best.pth", weights_only=True)
+    weights["decoder.embed.weight"] += 1.0
+    torch.save(weights, stage / "valid.wer.best.pth")
     assert "Not scored yet." in card(stage)
     assert "1 of 1 rows of sub-stage 5b are of an earlier model" in capsys.readouterr().err
+    score(stage, wer="11.1")
+    assert [row[5] for row in cells(card(stage), "test")] == ["11.1"]
+
+
+def test_rows_that_do_not_tell_of_which_model_they_are_are_left_out(stage, capsys):
+    score(stage, model="-")
+    path = stage.parent / "results.tsv"
+    for column in ("model", "of_old"):
+        path.write_text(path.read_text().replace("\tmodel\n", f"\t{column}\n"))
+        assert "Not scored yet." in card(stage)
+        assert "1 of 1 rows of sub-stage 5b are of an earlier" in capsys.readouterr().err
+
+
+def test_a_model_that_training_moved_aside_gets_no_rows_of_the_new_one(stage, capsys):
+    score(stage)
+    aside = stage.with_name("stage5b.replaced1")
+    shutil.copytree(stage, aside)
+    main(["--model", str(aside)])
+    text = members(stage.parent / "toy_stage5b.replaced1.zip")["README.md"].decode()
+    assert "Not scored yet." in text
+    assert "stage5b.replaced1 is not named stage5b" in capsys.readouterr().err
 
 
 def test_a_table_that_is_none_is_an_error_naming_it(stage):
     (stage.parent / "results.tsv").write_text("something\nelse\n")
     with pytest.raises(ValueError, match=r"results.tsv: not a table of results: KeyError"):
         card(stage)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda line: f"{line}\tmore", r"results.tsv:3: must have 24 cells, got 25"),
+        (lambda line: line.rpartition("\t")[0], r"results.tsv:3: must have 24 cells, got 23"),
+        (lambda line: line.replace("\t160\t", "\tsome\t"), r"results.tsv: not a table of results"),
+    ],
+)
+def test_a_row_that_is_none_is_an_error_naming_the_table(stage, damage, message):
+    score(stage)
+    score(stage)
+    path = stage.parent / "results.tsv"
+    *kept, last = path.read_text().splitlines()
+    path.write_text("\n".join([*kept, damage(last)]) + "\n")
+    with pytest.raises(ValueError, match=message) as caught:
+        card(stage)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_parent_that_was_trained_again_is_not_told_as_passed(stage):
