@@ -1,6 +1,7 @@
 """What the card of a packed model tells."""
 
 import re
+import shlex
 import shutil
 import zipfile
 
@@ -140,6 +141,35 @@ def test_a_row_that_is_none_is_an_error_naming_the_table(stage, damage, message)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("folder", ["stage5b", "stage1"])
+@pytest.mark.parametrize(
+    ("note", "message"),
+    [
+        ({"made_by": "me"}, "made_by must be a mapping, got 'me'"),
+        ({"corpus": ["own"]}, r"corpus must be a mapping, got \['own'\]"),
+        ({"pretrained": {}}, "pretrained must be text, got {}"),
+        ({"parent": ["1"]}, r"parent must be text, got \['1'\]"),
+        ({"contexts": 3}, "contexts must be a mapping, got 3"),
+        ({"contexts": {"chunk": 3}}, "contexts: unknown key 'chunk'|contexts.*chunk"),
+    ],
+)
+def test_a_stamp_of_another_form_is_an_error_naming_it(stage, folder, note, message):
+    changed = stage.parent / folder
+    write_stamp(changed, **(read_stamp(changed) | note))
+    with pytest.raises(ValueError, match=rf"{folder}/.done.json: {message}") as caught:
+        main(["--model", str(stage), "--output", str(stage.parent / "new/model.zip")])
+    assert "\n" not in str(caught.value)
+    assert not (stage.parent / "new").exists()
+
+
+def test_values_of_another_type_in_a_stamp_are_told_as_they_are(stage):
+    write_stamp(stage, **(read_stamp(stage) | {"made_by": {"call": 3, "commit": 4, "torch": 2.1}}))
+    text = card(stage)
+    assert [cells(text, what)[0][1] for what in ("call of the recipe", "commit", "torch")] == [
+        "`3`", "4", "2.1",
+    ]  # fmt: skip
+
+
 def test_a_parent_that_was_trained_again_is_not_told_as_passed(stage):
     write_stamp(stage.parent / "stage1", "second", substage="1", contexts={}, best_epoch=9)
     text = card(stage)
@@ -153,6 +183,30 @@ def test_what_is_drawn_for_each_batch_is_told_in_short(stage):
     write_stamp(stage, **(stamp | {"contexts": contexts}))
     (row,) = cells(card(stage), "5b")
     assert row[1] == "drawn from 320/640 ms, 1/all left, 0 sinks"
+
+
+def test_names_with_blanks_are_quoted_where_a_shell_or_python_reads_them(tmp_path):
+    write_trained_stage(tmp_path)
+    stage = (tmp_path / "exp/toy").rename(tmp_path / "exp/my 'own'") / "stage5b"
+    main(["--model", str(stage)])
+    name = "my 'own'_stage5b.zip"
+    text = members(stage.parent / name)["README.md"].decode()
+    assert f"--model {shlex.quote(name)} speech.wav" in text
+    assert f'Recognizer.from_pretrained("{name}")' in text
+    assert f'unpack("{name}", "unpacked")' in text
+
+
+@pytest.mark.parametrize(
+    ("here", "named"), [("stage5b", "."), ("stage1", "../stage5b/"), ("stage5b/in", "..")]
+)
+def test_a_packed_file_lies_beside_the_sub_stage_however_that_is_named(
+    stage, monkeypatch, capsys, here, named
+):
+    (stage.parent / here).mkdir(exist_ok=True)
+    monkeypatch.chdir(stage.parent / here)
+    main(["--model", named])
+    assert capsys.readouterr().out == f"{stage.parent}/toy_stage5b.zip\n"
+    assert "# toy, sub-stage 5b" in members(stage.parent / "toy_stage5b.zip")["README.md"].decode()
 
 
 def test_a_model_of_full_context_is_told_to_stream_with_a_chunk(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from conftest import ROOT
 from toy_corpus import greedy_tokens, make_toy, talkative, train
 from toy_model import noise, recognise
 from toy_pack import members, score, write_trained_stage
@@ -276,6 +277,16 @@ def test_the_shell_program_says_what_is_wrong_in_one_line(shell, tmp_path):
     assert done.stderr == (
         f"espnet_local.bin.pack: error: no such folder: {tmp_path}/nowhere\n"
     )  # fmt: skip
+
+
+def test_the_shell_program_takes_paths_from_where_it_is_called(shell, stage):
+    done = shell(
+        ROOT / "local/pack_model.sh", "--model", "stage5b", "--output", "../my.zip",
+        cwd=stage.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "../my.zip\n"
+    assert set(members(stage.parent.parent / "my.zip")) == MEMBERS
 
 
 @pytest.mark.slow

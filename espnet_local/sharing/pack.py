@@ -88,6 +88,7 @@ def pack_model(folder: Path, output: Path, licence: str, force: bool = False) ->
         results=rows,
         licence=licence,
     )
+    card = model_card(facts)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the output: it is renamed into its place.
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as place:
@@ -98,7 +99,7 @@ def pack_model(folder: Path, output: Path, licence: str, force: bool = False) ->
             yaml.safe_dump(shared_config(config), sort_keys=False, allow_unicode=True),
         )
         write_text(staging / LIST_NAME, "\n".join(config["token_list"]) + "\n")
-        write_text(staging / "README.md", model_card(facts))
+        write_text(staging / "README.md", card)
         if rows:
             write_text(staging / "results.tsv", rows_as_tsv(rows))
         shutil.copyfile(folder / MODEL_NAME, staging / MODEL_NAME)
