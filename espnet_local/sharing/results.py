@@ -45,8 +45,8 @@ def result_rows(folder: Path, substage: str) -> list[Row]:
     current = [row for row in own if row.get("model") == weights]
     if len(current) < len(own):
         log.warning(
-            "%s: %d of %d rows of sub-stage %s are of an earlier model or do not name theirs, and are "
-            "left out; decode and score again, without decode_* folders whose stamp names no model",
+            "%s: %d of %d rows of sub-stage %s are of an earlier model or do not name theirs, "
+            "and are left out; decode and score again, after removing decodings that name none",
             path, len(own) - len(current), len(own), substage,
         )  # fmt: skip
     return current
