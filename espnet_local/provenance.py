@@ -44,16 +44,29 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def without_folders(call: str) -> str:
-    """A command without the absolute folders in it, which are of no use elsewhere.
+_URL = r"https?://[\w.:-]+(?:/[\w.+/-]*)?"  # without a user or a query, which may be secret
+_PART = re.compile(rf"{_URL}(?=,|$)|\w+://.*|[^:=,]+")
+_RELATIVE = re.compile(r"(?:\./)?\w[\w.+-]*(?:/\w[\w.+-]*)*/?")
 
-    `--corpus kaldi:/home/ann/own` becomes `--corpus kaldi:.../own`.
+
+def without_folders(call: str) -> str:
+    """A command whose values name no folder of the machine, which is of no use elsewhere.
+
+    Of a path only its last part is told, but for a plain one below the recipe, which may as well be
+    a model's name: `--corpus kaldi:/home/ann/own` becomes `--corpus kaldi:.../own`.
     """
     try:
         words = shlex.split(call)
     except ValueError:
         words = call.split()
-    bare = (re.sub(r"(^|[:=,])/(?:.*/)?(?=.)", r"\1.../", word) for word in words)
+    bare = (_PART.sub(lambda part: _without_folder(part[0]), word) for word in words)
     return " ".join(
         word if re.fullmatch(r"[^\s'\"]+", word) else shlex.quote(word) for word in bare
     )
+
+
+def _without_folder(value: str) -> str:
+    if not re.search(r"[/\\~]", value) or _RELATIVE.fullmatch(value) or re.fullmatch(_URL, value):
+        return value
+    last = re.search(r"[/\\](\w[^/\\]*[/\\]?)$", value)
+    return f".../{last[1]}" if last and "://" not in value else "..."

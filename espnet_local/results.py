@@ -17,7 +17,7 @@ RESULTS_NAME = "results.tsv"
 CONTEXT_COLUMNS = ("substage", "dataset", "chunk_ms", "left_chunks", "sink_frames")
 KEY_COLUMNS = (*CONTEXT_COLUMNS, "decoding", "method")
 RESULT_COLUMNS = ("snt", "wrd", "corr", "sub", "del", "ins", "err", "s_err")
-COLUMNS = (*KEY_COLUMNS, *RESULT_COLUMNS, "alg_ms", *STREAM_COLUMNS)
+COLUMNS = (*KEY_COLUMNS, *RESULT_COLUMNS, "alg_ms", *STREAM_COLUMNS, "model")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +30,7 @@ class Row:
     decoding: str  # masked or streaming
     method: str
     errors: WordErrors
+    model: str  # fingerprint of the weights, `-` for one decoded before it was noted
     stream: StreamResult | None = None  # of streaming rows
 
     @property
@@ -67,6 +68,7 @@ class Row:
             f"{errors.sentence_error_percent:.1f}",
             cell(algorithmic_latency_ms(context)),
             *(self.stream or StreamResult()).cells(),
+            self.model,
         ]
 
     def latency(self) -> str:
@@ -112,6 +114,7 @@ def collect(expdir: Path, data: Path, sets: list[str]) -> list[Row]:
                     decoding=stamp["decoding"],
                     method=stamp["method"],
                     errors=errors,
+                    model=stamp.get("model", "-"),
                     stream=stream_result(folder, data / dataset) if streamed else None,
                 )
             )

@@ -19,7 +19,7 @@ from espnet_local.decode.greedy import greedy_search
 from espnet_local.decode.model import load_model
 from espnet_local.decode.plan import DecodeSpec, Shard, load_decode_spec, own_context
 from espnet_local.decode.runner import make_batches
-from espnet_local.files import read_table, write_table, write_text
+from espnet_local.files import fingerprint, read_table, write_table, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 UTTERANCES = {"a-1": 9000, "a-2": 4000, "b-1": 6500, "b-2": 400, "c-1": 5000}  # samples
@@ -146,7 +146,9 @@ def test_a_streamed_set_is_that_of_masked_decoding(workplace, call, method):
         assert times == sorted(times)
         chunk_ends = [round(0.08 * (c + 1) + 0.005, 3) for c in range(count // 1280 + 1)]
         assert set(times) <= {*chunk_ends, round(count / 16000, 3)}
-    cost = json.loads((streamed / ".done.json").read_text())["cost"]
+    stamp = json.loads((streamed / ".done.json").read_text())
+    assert stamp["model"] == fingerprint(files=[workplace / "exp/stage2a/valid.wer.best.pth"])
+    cost = stamp["cost"]
     assert cost["audio_seconds"] == pytest.approx(sum(UTTERANCES.values()) / 16000)
     assert len(cost["finalisation_seconds"]) == len(UTTERANCES)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from conftest import ROOT
 from toy_corpus import greedy_tokens, make_toy, talkative, train
 from toy_model import noise, recognise
 from toy_pack import members, score, write_trained_stage
@@ -86,17 +87,35 @@ def test_no_path_of_the_machine_is_packed(packed):
         assert packed.parent.parent.name.encode() not in content, name
     config = yaml.safe_load(found["config.yaml"])
     assert config["bpemodel"] == "bpe.model"
-    for key in ("config", "output_dir", "noise_scp", "dist_init_method"):
-        assert config[key] is None
-    for key in ("init_param", "train_data_path_and_name_and_type"):
-        assert config[key] == []
+    for key in (
+        "config", "output_dir", "noise_scp", "dist_init_method", "init_param",
+        "train_data_path_and_name_and_type",
+    ):  # fmt: skip
+        assert key not in config
 
 
-def test_tokens_that_look_like_paths_stay():
-    config = {"token_list": ["<blank>", "/a/b"], "x": {"y": ["/a/b", "a/b", "env://"]}}
-    shared = shared_config(config)
-    assert shared["token_list"] == ["<blank>", "/a/b"]
-    assert shared["x"] == {"y": [None, "a/b", "env://"]}
+def test_a_shared_config_has_the_model_and_its_training_only():
+    paths = ["/a/b", "a/b", "-I/home/ann/x", "../ann/secret/x", "C:\\Users\\ann", "~ann", ".."]
+    config = {
+        "token_list": ["<blank>", *paths],
+        "bpemodel": "/a/bpe.model",
+        "rir_scp": "ann",
+        "of_a_later_espnet": "ann",
+        "encoder": "xlsr_streaming",
+        "non_linguistic_symbols": "exp/symbols.txt",
+        "optim_conf": {"lr": 0.001, "betas": [0.9, 0.98]},
+        "preprocessor_conf": {"effects": [[1.0, "speed_perturb", {"factor": 0.9}], paths]},
+    }
+    assert shared_config(config) == {
+        "token_list": ["<blank>", *paths],
+        "bpemodel": "bpe.model",
+        "encoder": "xlsr_streaming",
+        "non_linguistic_symbols": None,
+        "optim_conf": {"lr": 0.001, "betas": [0.9, 0.98]},
+        "preprocessor_conf": {
+            "effects": [[1.0, "speed_perturb", {"factor": 0.9}], [None] * len(paths)]
+        },
+    }
 
 
 def test_folder_packed_file_and_what_espnet_unpacks_are_the_same_model(stage, tmp_path):
@@ -258,6 +277,16 @@ def test_the_shell_program_says_what_is_wrong_in_one_line(shell, tmp_path):
     assert done.stderr == (
         f"espnet_local.bin.pack: error: no such folder: {tmp_path}/nowhere\n"
     )  # fmt: skip
+
+
+def test_the_shell_program_takes_paths_from_where_it_is_called(shell, stage):
+    done = shell(
+        ROOT / "local/pack_model.sh", "--model", "stage5b", "--output", "../my.zip",
+        cwd=stage.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "../my.zip\n"
+    assert set(members(stage.parent.parent / "my.zip")) == MEMBERS
 
 
 @pytest.mark.slow

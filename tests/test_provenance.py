@@ -15,9 +15,23 @@ from espnet_local.provenance import commit, without_folders
         ("./run.sh --data=/a/b/ --nj 2", "./run.sh --data=.../b/ --nj 2"),
         (r"./run.sh --fsdd_dir /home/a\ b/c\ d", "./run.sh --fsdd_dir '.../c d'"),
         ("./run.sh --pretrained facebook/x", "./run.sh --pretrained facebook/x"),
+        ("/home/ann/xlsr/run.sh --seed 1 --sets dev,test", ".../run.sh --seed 1 --sets dev,test"),
+        ("./run.sh --data ~ann/secret --expdir ~", "./run.sh --data .../secret --expdir ..."),
+        ("./run.sh --expdir ../../home/ann/exp", "./run.sh --expdir .../exp"),
+        ("./run.sh --x=-I/home/ann/q -I/home/ann/r", "./run.sh --x=.../q .../r"),
+        (r"./run.sh --data C:\\Users\\ann", "./run.sh --data C:.../ann"),
+        ("./run.sh --parts train=/home/ann/a,dev=b", "./run.sh --parts train=.../a,dev=b"),
+        ("./run.sh --data a/../../home/ann/.x", "./run.sh --data ..."),
+        ("./run.sh --data file:///home/ann/x", "./run.sh --data ..."),
+        (
+            "./run.sh --pretrained https://example.org/model",
+            "./run.sh --pretrained https://example.org/model",
+        ),
+        ("./run.sh --pretrained https://ann:key@example.org/m", "./run.sh --pretrained ..."),
+        ("./run.sh --pretrained https://example.org/m?token=1", "./run.sh --pretrained ..."),
     ],
 )
-def test_a_call_is_told_without_absolute_folders(call, told):
+def test_a_call_is_told_without_folders_of_the_machine(call, told):
     assert without_folders(call) == told
 
 

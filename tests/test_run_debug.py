@@ -17,7 +17,7 @@ SUBSTAGES = ["1", "2a", "2b", "2c", "2d", "3a", "3b", "3c", "4", "5a", "5b"]
 COLUMNS = (
     "substage dataset chunk_ms left_chunks sink_frames decoding method "
     "snt wrd corr sub del ins err s_err "
-    "alg_ms em_p50_ms em_p90_ms em_p99_ms first_ms final_ms rtf mem_mb"
+    "alg_ms em_p50_ms em_p90_ms em_p99_ms first_ms final_ms rtf mem_mb model"
 )
 
 

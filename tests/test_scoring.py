@@ -10,7 +10,7 @@ from espnet_local.config import ContextSpec, to_mapping
 from espnet_local.files import write_table
 from espnet_local.results import COLUMNS
 from espnet_local.scoring import count_errors, write_trn
-from espnet_local.stamp import write_stamp
+from espnet_local.stamp import read_stamp, write_stamp
 
 TARGET = ContextSpec(chunk_frames=16, left_chunks=1, sink_frames=16)
 
@@ -122,6 +122,14 @@ def test_the_table_has_a_row_a_model_context_and_method_in_order(experiment, cap
     assert page == capsys.readouterr().out
     for part in ("2 utterances, 4 words", "325 ms", "whole utterance", "print5b", "| 7 |", "12.3"):
         assert part.replace("| 7 |", " 7 |") in page
+
+
+def test_a_row_tells_which_weights_were_decoded_where_that_was_noted(experiment):
+    folder = experiment / f"exp/stage1/decode_{TARGET.name}_greedy/test"
+    write_stamp(folder, **(read_stamp(folder) | {"model": "0123abcd"}))
+    run_score()
+    lines = (experiment / "exp/results.tsv").read_text().splitlines()
+    assert [line.split("\t")[-1] for line in lines] == ["model", "-", "0123abcd", "-", "-"]
 
 
 def test_rates_in_the_table_are_those_of_kaldialign_over_the_files(experiment):

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 from toy_model import write_stage
 
+from espnet_local.files import fingerprint
 from espnet_local.results import COLUMNS
 from espnet_local.stamp import write_stamp
 
@@ -51,14 +52,14 @@ def members(path):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def score(stage, substage="5b", wer="12.5", decoded=True):
-    """Adds a streamed row to the experiment's table."""
-    if decoded:
-        write_stamp(stage / "decode_160ms_left1_sink4_beam_streaming/test", "x")
+def score(stage, substage="5b", wer="12.5", model=None):
+    """Adds a streamed row of these weights, or of others, to the experiment's table."""
+    weights = fingerprint(files=[stage / "valid.wer.best.pth"])
     row = dict.fromkeys(COLUMNS, "-") | {
         "substage": substage, "dataset": "test", "chunk_ms": "160", "left_chunks": "1",
         "sink_frames": "4", "decoding": "streaming", "method": "beam", "wrd": "200", "err": wer,
         "s_err": "50.0", "em_p50_ms": "90", "em_p90_ms": "230", "em_p99_ms": "300", "rtf": "0.015",
+        "model": model or weights,
     }  # fmt: skip
     path = stage.parent / "results.tsv"
     if not path.exists():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 from espnet_local.cli import log_to_stderr, run
@@ -22,10 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Parses the options, packs, and prints the file's name."""
     options = _parser().parse_args(arguments)
     log_to_stderr()
-    folder = options.model.absolute()
+    folder = Path(os.path.abspath(options.model))  # the folder may be called `.` or `..`
     # Beside the sub-stage, under a name that tells it elsewhere too.
-    output = options.output or options.model.parent / f"{folder.parent.name}_{folder.name}.zip"
-    pack_model(options.model, output, options.licence, options.force)
+    output = options.output or folder.with_name(f"{folder.parent.name}_{folder.name}.zip")
+    pack_model(folder, output, options.licence, options.force)
     log.info("%s: %.1f MB", output, output.stat().st_size / 1e6)
     print(output)
 

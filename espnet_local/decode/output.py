@@ -101,6 +101,7 @@ def merge_shards(task: DecodeTask, count: int) -> None:
         context=to_mapping(task.context),
         decoding=task.decoding,
         method=task.method,
+        model=task.model,
     )
     for leftover in task.folder.glob("shard.*"):
         shutil.rmtree(leftover)

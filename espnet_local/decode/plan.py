@@ -88,6 +88,7 @@ class DecodeTask:
     decoding: Decoding
     method: Method
     data_dir: Path  # data/<corpus>/<set>
+    model: str  # fingerprint of the weights
     fingerprint: str  # of all that the hypotheses depend on
 
     @property
@@ -160,6 +161,7 @@ def plan_tasks(
                         decoding=decoding,
                         method=method,
                         data_dir=data / dataset,
+                        model=checkpoint,
                         fingerprint=fingerprint(values),
                     )
                 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +17,21 @@ from espnet_local.metrics import algorithmic_latency_ms
 from espnet_local.provenance import PACKAGES, without_folders
 from espnet_local.results import markdown_table
 from espnet_local.sharing.results import row_context
-from espnet_local.stamp import read_stamp
+from espnet_local.stamp import STAMP_NAME, read_stamp
 
 UNKNOWN_LICENCE = "unknown"
 _NOT_RECORDED = "not recorded"
+# What is read of a stamp, where it is there.
+_STAMP_KINDS = {"contexts": dict, "corpus": dict, "made_by": dict, "parent": str, "pretrained": str}
 _USE = """\
 With the recipe xlsr_transducer, chunk by chunk as the audio comes:
 
-    python -m espnet_local.bin.stream --model {name}{option} speech.wav
+    python -m espnet_local.bin.stream --model {word}{option} speech.wav
 
 ```python
 from espnet_local.decode.recognizer import Recognizer
 
-recognizer = Recognizer.from_pretrained("{name}"{argument})
+recognizer = Recognizer.from_pretrained({text}{argument})
 ```
 
 With ESPnet, whole utterances of 16 kHz samples in [-1, 1]:
@@ -37,7 +41,7 @@ import espnet_local
 from espnet2.bin.asr_inference import Speech2Text
 from espnet2.main_funcs.pack_funcs import unpack
 
-recognise = Speech2Text(**unpack("{name}", "unpacked"), beam_size=1, ctc_weight=0.0)
+recognise = Speech2Text(**unpack({text}, "unpacked"), beam_size=1, ctc_weight=0.0)
 ```"""
 
 
@@ -57,7 +61,12 @@ class CardFacts:
 
 
 def model_card(facts: CardFacts) -> str:
-    """The card in Markdown, with the head that model hubs read."""
+    """The card in Markdown, with the head that model hubs read.
+
+    Raises:
+        ValueError: for a stamp of another form, naming it.
+    """
+    _check_stamp(facts.stamp, facts.folder)
     head = {
         "license": facts.licence,
         "library_name": "espnet",
@@ -101,9 +110,13 @@ def _what(facts: CardFacts) -> str:
 
 
 def _use(facts: CardFacts) -> str:
-    if facts.context.chunk_frames is not None:
-        return _USE.format(name=facts.name, option="", argument="")
-    return _USE.format(name=facts.name, option=" --chunk_ms 640", argument=", chunk_ms=640")
+    streams = facts.context.chunk_frames is not None
+    return _USE.format(
+        word=shlex.quote(facts.name),
+        text=json.dumps(facts.name, ensure_ascii=False),
+        option="" if streams else " --chunk_ms 640",
+        argument="" if streams else ", chunk_ms=640",
+    )
 
 
 def _context(context: ContextSpec) -> str:
@@ -147,26 +160,30 @@ def _results(rows: Sequence[Mapping[str, str]]) -> str:
 
 def _training(folder: Path, stamp: Mapping[str, Any]) -> str:
     """The sub-stages passed, oldest first."""
+    experiment = folder.absolute().parent
     passed = [stamp]
     names = {stamp.get("substage")}
     while (parent := passed[0].get("parent")) not in (None, "pretrained", *names):
-        found = read_stamp(folder.absolute().parent / f"stage{parent}")
+        found = read_stamp(experiment / f"stage{parent}")
         wanted = passed[0].get("parent_fingerprint")
         if found is None or (wanted is not None and found.get("fingerprint") != wanted):
             # It was taken away, or trained again since.
             passed.insert(0, {"substage": parent})
             break
+        _check_stamp(found, experiment / f"stage{parent}")
         passed.insert(0, found)
         names.add(parent)
     first = passed[0]
     weights = first.get("pretrained", _NOT_RECORDED if "contexts" in first else None)
-    start = without_folders(str(weights)) if weights else "random weights"
+    start = without_folders(weights) if weights else "random weights"
     body = []
     for one in passed:
-        draws = from_mapping(ContextDraws, one["contexts"]) if "contexts" in one else None
+        substage = str(one.get("substage"))
+        where = f"{experiment / f'stage{substage}' / STAMP_NAME}: contexts"
+        draws = from_mapping(ContextDraws, one["contexts"], where) if "contexts" in one else None
         body.append(
             [
-                str(one.get("substage")),
+                substage,
                 _draws(draws) if draws else "no longer there",
                 _plain(one.get("best_epoch")),
                 _plain(one.get("valid_wer")),
@@ -175,6 +192,14 @@ def _training(folder: Path, stamp: Mapping[str, Any]) -> str:
     table = markdown_table(["sub-stage", "contexts", "best epoch", "validation WER %"], body)
     known = f"\n\nThe first of them started from: {start}." if "contexts" in first else ""
     return f"{table}{known}"
+
+
+def _check_stamp(stamp: Mapping[str, Any], folder: Path) -> None:
+    for key, kind in _STAMP_KINDS.items():
+        value = stamp.get(key)
+        if value is not None and not isinstance(value, kind):
+            wanted = "text" if kind is str else "a mapping"
+            raise ValueError(f"{folder / STAMP_NAME}: {key} must be {wanted}, got {value!r}")
 
 
 def _draws(draws: ContextDraws) -> str:
@@ -199,11 +224,11 @@ def _provenance(stamp: Mapping[str, Any]) -> list[list[str]]:
     data = " ".join(str(corpus[key]) for key in ("name", "fingerprint") if corpus.get(key))
     return [
         ["seed", _plain(stamp.get("seed"))],
-        ["call of the recipe", f"`{without_folders(call)}`" if call else _NOT_RECORDED],
-        ["commit", made_by.get("commit") or _NOT_RECORDED],
+        ["call of the recipe", f"`{without_folders(str(call))}`" if call else _NOT_RECORDED],
+        ["commit", str(made_by.get("commit") or _NOT_RECORDED)],
         ["config, data, tokens and parent, fingerprint", _plain(stamp.get("fingerprint"))],
         ["data, fingerprint", data or _NOT_RECORDED],
-        *([name, made_by.get(name) or _NOT_RECORDED] for name in ("python", *PACKAGES)),
+        *([name, str(made_by.get(name) or _NOT_RECORDED)] for name in ("python", *PACKAGES)),
     ]
 
 

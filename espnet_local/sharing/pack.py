@@ -1,7 +1,7 @@
 """Packs a finished sub-stage into one file, with ESPnet's own packing.
 
     meta.yaml            ESPnet's: which member is what
-    config.yaml          without what names files of the machine that trained it
+    config.yaml          the model and its training, not the machine it was trained on
     valid.wer.best.pth   the weights of the best epoch
     bpe.model tokens.txt the token model, and ESPnet's token list
     README.md            the model card
@@ -31,17 +31,23 @@ from espnet_local.sharing.results import result_rows, rows_as_tsv
 from espnet_local.stamp import STAMP_NAME, read_stamp
 from espnet_local.tokens import LIST_NAME, MODEL_NAME
 
-# Files of the training run, and what ESPnet has in their place where there are none.
-TRAINING_FILES: dict[str, Any] = {
-    "config": None,
-    "output_dir": None,
-    "init_param": [],
-    "train_shape_file": [],
-    "valid_shape_file": [],
-    "train_data_path_and_name_and_type": [],
-    "valid_data_path_and_name_and_type": [],
-}
-_ABSOLUTE = re.compile(r"(?:^|[^\w.])/\w")
+# What goes into a shared config: whatever rebuilds the model, and how it was trained. All other
+# options of ESPnet, and those to come, are about the machine and its files.
+SHARED_KEYS = {
+    "version",
+    # The model, and the text side of it.
+    "encoder", "encoder_conf", "decoder", "decoder_conf", "model", "model_conf", "ctc_conf",
+    "joint_net_conf", "input_size", "frontend", "frontend_conf", "specaug", "specaug_conf",
+    "normalize", "normalize_conf", "preencoder", "preencoder_conf", "postencoder",
+    "postencoder_conf", "init", "token_type", "use_preprocessor", "preprocessor",
+    "preprocessor_conf", "non_linguistic_symbols", "cleaner", "g2p",
+    # Its training.
+    "seed", "optim", "optim_conf", "scheduler", "scheduler_conf", "exclude_weight_decay",
+    "exclude_weight_decay_conf", "max_epoch", "num_iters_per_epoch", "accum_grad", "grad_clip",
+    "grad_clip_type", "use_amp", "train_dtype", "batch_type", "batch_bins", "batch_size",
+    "valid_batch_bins", "sort_in_batch", "sort_batch", "best_model_criterion", "keep_nbest_models",
+}  # fmt: skip
+_WORD = re.compile(r"(\w[\w.+-]*)?")
 
 
 def pack_model(folder: Path, output: Path, licence: str, force: bool = False) -> None:
@@ -82,6 +88,7 @@ def pack_model(folder: Path, output: Path, licence: str, force: bool = False) ->
         results=rows,
         licence=licence,
     )
+    card = model_card(facts)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the output: it is renamed into its place.
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as place:
@@ -92,7 +99,7 @@ def pack_model(folder: Path, output: Path, licence: str, force: bool = False) ->
             yaml.safe_dump(shared_config(config), sort_keys=False, allow_unicode=True),
         )
         write_text(staging / LIST_NAME, "\n".join(config["token_list"]) + "\n")
-        write_text(staging / "README.md", model_card(facts))
+        write_text(staging / "README.md", card)
         if rows:
             write_text(staging / "results.tsv", rows_as_tsv(rows))
         shutil.copyfile(folder / MODEL_NAME, staging / MODEL_NAME)
@@ -104,17 +111,18 @@ def pack_model(folder: Path, output: Path, licence: str, force: bool = False) ->
 
 def shared_config(config: dict[str, Any]) -> dict[str, Any]:
     """A config as it is packed: it names no file but its token model, and that relatively."""
-    kept = {key: TRAINING_FILES.get(key, value) for key, value in config.items()}
-    tokens = kept.pop("token_list")  # a token may look like a path
-    return {**_without_paths(kept), "token_list": tokens, "bpemodel": MODEL_NAME}
+    kept = {key: _words(value) for key, value in config.items() if key in SHARED_KEYS}
+    # A token may look like a path.
+    return {**kept, "token_list": config["token_list"], "bpemodel": MODEL_NAME}
 
 
-def _without_paths(value: Any) -> Any:
+def _words(value: Any) -> Any:
+    """A value whose texts are names such as `adamw`; None stands for any other text."""
     if isinstance(value, dict):
-        return {key: _without_paths(v) for key, v in value.items()}
+        return {key: _words(v) for key, v in value.items() if _words(key) is not None}
     if isinstance(value, list):
-        return [_without_paths(v) for v in value]
-    return None if isinstance(value, str) and _ABSOLUTE.search(value) else value
+        return [_words(v) for v in value]
+    return None if isinstance(value, str) and not _WORD.fullmatch(value) else value
 
 
 def _check_output(output: Path, force: bool) -> None:
