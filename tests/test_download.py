@@ -138,7 +138,7 @@ def test_a_file_that_rotted_is_found(source):
 def test_safetensors_are_preferred(source):
     source.files[f"/{ID}/resolve/main/model.safetensors"] = WEIGHTS[:100]
     download(ID)
-    assert [path.name for path in weight_files(ID)] == ["config.json", "model.safetensors"]
+    assert [path.name for path in weight_files(ID)] == ["model.safetensors"]
 
 
 def test_a_model_that_is_not_there_is_one_line(source):
