@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from espnet_local.encoder.pretrained.cache import HF_CONFIG
+
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's magic number, pickled
 _SAFETENSORS_LENGTH = struct.Struct("<Q")  # bytes of the JSON header that follows
 
@@ -16,14 +18,14 @@ def read_config(path: Path) -> dict[str, Any]:
     """The content of a config.json.
 
     Raises:
-        ValueError: naming the file, for what is no JSON object with a model_type.
+        ValueError: for what is no JSON object with a model_type.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is not readable as JSON: {error}") from None
+        raise ValueError(f"{HF_CONFIG} is not readable as JSON: {error}") from None
     if not isinstance(config, dict) or "model_type" not in config:
-        raise ValueError(f"{path.name} must be a JSON object with a model_type")
+        raise ValueError(f"{HF_CONFIG} must be a JSON object with a model_type")
     return config
 
 
