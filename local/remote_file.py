@@ -36,7 +36,8 @@ class Remote:
     name: str  # of the file here
     size: int | None = None  # bytes, where the source states it
     sha256: str | None = None  # where the source states it
-    headers: Mapping[str, str] = field(default_factory=dict)  # for this source and no other
+    # For this source and no other; a token is in no log.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Fetched(NamedTuple):

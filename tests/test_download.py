@@ -216,6 +216,7 @@ def test_the_hub_alone_is_shown_the_token(source, monkeypatch):
     source.headers.clear()
     download(ID)
     assert {headers.get("Authorization") for headers in source.headers} == {"Bearer secret"}
+    assert "secret" not in repr(pretrained._hub(ID))
 
 
 @pytest.mark.parametrize("name", [ID, "WAV2VEC2_XLSR53"])

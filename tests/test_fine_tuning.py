@@ -154,6 +154,7 @@ LAYER = "encoder.encoder.transformer.layers.2.final_layer_norm.bias"
         ),
         (lambda w: w[LAYER].fill_(torch.inf), f"not finite {LAYER}"),
         (lambda w: w.update({"odd": 3}), "must hold weights by name, odd is none"),
+        (lambda w: w.update({3: torch.zeros(1)}), "must hold weights by name, 3 is none"),
     ],
 )
 def test_a_checkpoint_of_this_project_must_fill_the_new_model(of_ours, change, message):

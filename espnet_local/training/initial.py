@@ -86,12 +86,11 @@ def _of_this_project(
     """With the same tokens the whole model is taken, otherwise the encoder alone."""
     weights = _read(checkpoint)
     config = load_yaml(checkpoint.parent / "config.yaml")
-    whole = config["token_list"] == read_token_list(tokens / "tokens.txt")
+    token_list = read_token_list(tokens / "tokens.txt")
+    whole = config.get("token_list") == token_list
     with torch.device("meta"):  # names and shapes alone
         encoder = StreamingEncoder(spec)
-        places = (
-            _whole_model(encoder, espnet or config, len(config["token_list"])) if whole else encoder
-        )
+        places = _whole_model(encoder, espnet or config, len(token_list)) if whole else encoder
     prefix = "" if whole else "encoder."
     taken = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     try:
@@ -119,9 +118,9 @@ def _read(checkpoint: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{checkpoint} is no checkpoint of this project: it has no encoder.encoder.*"
         )
-    odd = next((k for k, v in weights.items() if not isinstance(v, Tensor)), None)
-    if odd is not None:
-        raise ValueError(f"{checkpoint}: must hold weights by name, {odd} is none")
+    for key, value in weights.items():
+        if not (isinstance(key, str) and isinstance(value, Tensor)):
+            raise ValueError(f"{checkpoint}: must hold weights by name, {key} is none")
     return weights
 
 

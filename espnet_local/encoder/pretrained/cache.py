@@ -4,6 +4,8 @@
         WAV2VEC2_XLSR53/wav2vec2_fairseq_large_xlsr53.pth
         facebook--wav2vec2-large-xlsr-53/{config.json,model.safetensors}
         */SHA256SUMS    of the files beside it, as `sha256sum -c` reads them
+        */*.part        what a download that was cut short goes on with
+        .*.lock         held by a download
 
 `local/download_pretrained.sh <name>` fills it; training only reads it, so that the nodes it runs on
 need no network.
