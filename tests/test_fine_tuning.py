@@ -12,6 +12,8 @@ from toy_wav2vec2 import tiny_wav2vec2
 
 from espnet_local.config import BEST_CHECKPOINT
 from espnet_local.encoder.pretrained.sources import read_pretrained
+from espnet_local.encoder.spec import EncoderSpec
+from espnet_local.training.initial import pretrained_weights
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +86,116 @@ def test_an_encoder_that_is_not_downloaded_says_how_before_anything_is_written(
     monkeypatch.setenv("XLSR_PRETRAINED", f"{tmp_path}/cache")
     with pytest.raises(FileNotFoundError, match="run local/download_pretrained.sh WAV2VEC2_XLSR53"):
         train(toy, monkeypatch, *own, "--pretrained", "WAV2VEC2_XLSR53")
+    assert not (tmp_path / "exp").exists()
+
+
+TOKENS = ["<blank>", "<unk>", "a", "b", "<sos/eos>"]
+CONFIG = {
+    "encoder": "xlsr_streaming",
+    "token_list": TOKENS,
+    "decoder_conf": {"dim": 8},
+    "model_conf": {"joiner": {"dim": 12}},
+}
+
+
+@pytest.fixture
+def of_ours(tmp_path):
+    """Writes a checkpoint as ESPnet does, after a change to its weights, and starts from it."""
+    from espnet2.asr.ctc import CTC
+
+    from espnet_local.task import (
+        EspnetStatelessPredictor,
+        XlsrStreamingEncoder,
+        XlsrTransducerModel,
+    )
+
+    path = tmp_path / "old/model.pth"
+    path.parent.mkdir()
+    (tmp_path / "tokens.txt").write_text("\n".join(TOKENS) + "\n")
+
+    def start(change=lambda weights: None, new=None, ctc_weight=0.3) -> str:
+        config = {**CONFIG, "model_conf": {**CONFIG["model_conf"], "ctc_weight": ctc_weight}}
+        (path.parent / "config.yaml").write_text(yaml.safe_dump(config))
+        model = XlsrTransducerModel(
+            len(TOKENS),
+            TOKENS,
+            XlsrStreamingEncoder(size="tiny"),
+            EspnetStatelessPredictor(len(TOKENS), 144, **config["decoder_conf"]),
+            CTC(len(TOKENS), 144),
+            **config["model_conf"],
+        )
+        values = model.state_dict()
+        change(values)
+        torch.save(values, path)
+        spec = EncoderSpec(size="tiny")
+        return pretrained_weights(str(path), tmp_path, spec, False, {**config, **(new or {})})
+
+    return start
+
+
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.3])
+def test_a_checkpoint_of_this_project_has_the_places_of_espnets_model(of_ours, ctc_weight):
+    assert of_ours(ctc_weight=ctc_weight).init_param.endswith("model.pth:::encoder.train_batches")
+
+
+ONES = torch.ones(3)
+LAYER = "encoder.encoder.transformer.layers.2.final_layer_norm.bias"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop(LAYER), f"missing weights {LAYER}"),
+        (lambda w: w.pop("ctc.ctc_lo.bias"), "missing weights ctc.ctc_lo.bias"),
+        (lambda w: w.update({"encoder.more": torch.zeros(1)}), "surplus weights encoder.more"),
+        (
+            lambda w: w.update({LAYER: torch.zeros(3)}),
+            r"bias must be of shape \(144,\), got \(3,\)",
+        ),
+        (lambda w: w[LAYER].fill_(torch.inf), f"not finite {LAYER}"),
+        (lambda w: w.update({"odd": 3}), "must hold weights by name, odd is none"),
+        (lambda w: w.update({3: torch.zeros(1)}), "must hold weights by name, 3 is none"),
+    ],
+)
+def test_a_checkpoint_of_this_project_must_fill_the_new_model(of_ours, change, message):
+    with pytest.raises(ValueError, match=rf"old/model.pth\b.*{message}"):
+        of_ours(change)
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ({"model_conf": {"joiner": {"dim": 16}}}, r"joint_network.* of shape \(16.* got \(12"),
+        ({"decoder_conf": {"dim": 16}}, r"decoder.* of shape .*16.* got .*8"),
+        ({"model_conf": {"joiner": {"dim": 12}, "ctc_weight": 0.0}}, "surplus weights ctc.ctc_lo"),
+    ],
+)
+def test_a_new_model_of_another_width_is_refused_with_the_same_tokens(of_ours, new, message):
+    with pytest.raises(ValueError, match=f"model.pth does not fit the new model: .*{message}"):
+        of_ours(new=new)
+
+
+def test_with_other_tokens_the_encoder_alone_must_fit(of_ours, tmp_path):
+    (tmp_path / "tokens.txt").write_text("\n".join([*TOKENS[:-1], "c", TOKENS[-1]]) + "\n")
+    found = of_ours(lambda w: w.pop("ctc.ctc_lo.bias"), {"decoder_conf": {"dim": 16}})
+    assert found.init_param.endswith("model.pth:encoder:encoder:encoder.train_batches")
+    short = LAYER.removeprefix("encoder.")
+    with pytest.raises(ValueError, match=f"does not fit the new model: missing weights {short}"):
+        of_ours(lambda w: w.pop(LAYER))
+
+
+def test_a_checkpoint_with_more_than_tensors_was_not_written_here(of_ours):
+    with pytest.raises(ValueError, match=r"more than tensors .*: this project did not write it$"):
+        of_ours(lambda w: w.update({"encoder.more": Path("x")}))
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_nothing_behind(toy, own, monkeypatch, tmp_path):
+    (tmp_path / "old").mkdir()
+    config = {**CONFIG, "token_list": (toy / "tokens/tokens.txt").read_text().split("\n")[:-1]}
+    (tmp_path / "old/config.yaml").write_text(yaml.safe_dump(config))
+    torch.save({LAYER: torch.zeros(144)}, tmp_path / "old/model.pth")
+    with pytest.raises(ValueError, match="model.pth does not fit the new model: missing weights"):
+        train(toy, monkeypatch, *own, "--pretrained", f"{tmp_path}/old/model.pth")
     assert not (tmp_path / "exp").exists()
 
 

@@ -3,6 +3,10 @@
 import argparse
 import json
 import re
+import shutil
+import struct
+import sys
+import types
 
 import pytest
 import torch
@@ -14,6 +18,8 @@ from toy_wav2vec2 import hf_config, tiny_wav2vec2, wav2vec2
 
 from espnet_local.config import ContextSpec
 from espnet_local.encoder import streaming
+from espnet_local.encoder.pretrained.cache import check_name, is_downloadable, weight_files
+from espnet_local.encoder.pretrained.fit import encoder_weights
 from espnet_local.encoder.pretrained.names import check_fit, to_ours
 from espnet_local.encoder.pretrained.sources import read_pretrained
 from espnet_local.encoder.spec import ARCHITECTURES, EncoderSpec
@@ -257,8 +263,160 @@ def test_other_models_are_refused_with_the_reason(tmp_path, change, message):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_attention_heads": 2}, "num_attention_heads must be 4, got 2"),
+        ({"hidden_act": "relu"}, "hidden_act must be 'gelu', got 'relu'"),
+        ({"feat_extract_activation": "relu"}, "feat_extract_activation must be 'gelu'"),
+        ({"layer_norm_eps": 0.1}, "layer_norm_eps must be 1e-05, got 0.1"),
+        ({"conv_stride": [4, 2, 2, 2, 2, 2, 2]}, r"conv_stride must be \[5, 2, .*got \[4, 2,"),
+        ({"num_conv_pos_embedding_groups": None}, "num_conv_pos_embedding_groups must be 16"),
+        ({"conv_bias": "absent"}, "conv_bias must be True, got False"),
+        (
+            {"num_attention_heads": 2, "hidden_act": "relu"},
+            "must be 4, got 2; hidden_act must be 'gelu', got 'relu'",
+        ),
+    ],
+)
+def test_an_encoder_that_computes_something_else_is_refused_with_every_difference(
+    hf_folder, change, message
+):
+    encoder = StreamingEncoder(EncoderSpec(size="tiny"))
+    assert encoder_weights(str(hf_folder), encoder)
+    config = json.loads((hf_folder / "config.json").read_text()) | change
+    config = {k: v for k, v in config.items() if v != "absent"}
+    (hf_folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"hf does not fit size tiny: .*{message}"):
+        encoder_weights(str(hf_folder), encoder)
+
+
+FAIRSEQ_MODEL = {
+    "layer_norm_first": True,
+    "extractor_mode": "layer_norm",
+    "encoder_attention_heads": 4,
+    "activation_fn": "gelu",
+    "conv_feature_layers": "[(32, 10, 5)] + [(32, 3, 2)] + [(64, 3, 2)] * 3 + [(64, 2, 2)] * 2",
+    "conv_bias": True,
+    "conv_pos": 32,
+    "conv_pos_groups": 16,
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        lambda model: {"args": argparse.Namespace(**model), "cfg": None},
+        lambda model: {"args": None, "cfg": {"model": model}},
+        lambda model: {"cfg": {"model": argparse.Namespace(w2v_args={"model": model})}},
+        lambda model: {"args": argparse.Namespace(w2v_args=argparse.Namespace(**model))},
+    ],
+)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer_norm_first": False}, "layer_norm_first must be True, got False"),
+        ({"encoder_attention_heads": 8}, "encoder_attention_heads must be 4, got 8"),
+        ({"activation_fn": "relu"}, "activation_fn must be 'gelu', got 'relu'"),
+        ({"conv_feature_layers": "[(32, 10, 5)] * 2"}, r"got \[\(32, 10, 5\), \(32, 10, 5\)\]"),
+        ({"conv_feature_layers": "print()"}, r"got 'print\(\)'"),
+        ({"conv_pos_groups": 8}, "conv_pos_groups must be 16, got 8"),
+    ],
+)
+def test_what_a_fairseq_checkpoint_says_of_its_model_must_be_ours(
+    fairseq, options, change, message
+):
+    path, weights, _ = fairseq
+    encoder = StreamingEncoder(EncoderSpec(size="tiny"))
+    torch.save({**options(FAIRSEQ_MODEL), "model": weights}, path)
+    assert encoder_weights(str(path), encoder)
+    torch.save({**options(FAIRSEQ_MODEL | change), "model": weights}, path)
+    with pytest.raises(ValueError, match=f"56k.pt does not fit size tiny: .*{message}"):
+        encoder_weights(str(path), encoder)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(fairseq):
+    path, weights, _ = fairseq
+    weights["encoder.layer_norm.weight"][3] = float("nan")
+    torch.save({"model": weights}, path)
+    with pytest.raises(ValueError, match="not finite encoder.transformer.layer_norm.weight$"):
+        encoder_weights(str(path), StreamingEncoder(EncoderSpec(size="tiny")))
+
+
+def test_two_weights_for_one_place_are_refused():
+    twice = {"encoder.layer_norm.bias": ONE, "w2v_model.encoder.layer_norm.bias": ONE}
+    with pytest.raises(ValueError, match="two weights for encoder.transformer.layer_norm.bias"):
+        to_ours(twice, "fairseq")
+
+
+def test_a_checkpoint_that_wants_a_missing_package_says_which(fairseq, monkeypatch):
+    path, weights, _ = fairseq
+    module = types.ModuleType("nowhere.config")
+    module.Options = type("Options", (), {"__module__": "nowhere.config"})
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "nowhere", types.ModuleType("nowhere"))
+        patched.setitem(sys.modules, "nowhere.config", module)
+        torch.save({"cfg": module.Options(), "model": weights}, path)
+    with pytest.raises(ValueError, match="56k.pt: wants the package nowhere, which is not inst"):
+        read_pretrained(str(path), trust_pickle=True)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "web page"])
+def test_what_is_no_checkpoint_is_one_line(fairseq, damage, trust):
+    path, _, _ = fairseq
+    whole = path.read_bytes()
+    contents = {"cut": whole[:-100_000], "empty": b"", "garbage": b"garbage", "web page": b"<html>"}
+    path.write_bytes(contents[damage])
+    with pytest.raises(ValueError, match=r"^\S*56k.pt: not a readable checkpoint.*$"):
+        read_pretrained(str(path), trust_pickle=trust)
+
+
+@pytest.mark.parametrize("error", [RuntimeError(""), struct.error("odd\nlines"), AttributeError()])
+def test_whatever_torch_says_of_a_file_is_one_line(fairseq, error, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(ValueError, match=r"^\S*56k.pt: not a readable checkpoint: \w+$"):
+        read_pretrained(str(fairseq[0]))
+
+
+def test_a_file_of_a_folder_says_to_name_the_folder(hf_folder):
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        shutil.copy(hf_folder / "config.json", hf_folder / name)
+        with pytest.raises(ValueError, match=f"{name}: name its folder, .*/hf, with config.json"):
+            check_name(str(hf_folder / name))
+
+
+def test_a_path_in_a_folder_that_is_here_is_no_hugging_face_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_downloadable("exp/nothere")
+    (tmp_path / "exp").mkdir()
+    assert not is_downloadable("exp/nothere")
+    with pytest.raises(FileNotFoundError, match="no such checkpoint"):
+        check_name("exp/nothere")
+
+
+def test_an_empty_name_is_refused_though_it_is_a_path():
+    with pytest.raises(ValueError, match="must not be empty"):
+        check_name("")
+
+
+def test_the_weights_alone_stand_for_a_folder(hf_folder):
+    assert weight_files(str(hf_folder)) == [hf_folder / "model.safetensors"]
+    (hf_folder / "pytorch_model.bin").touch()
+    assert weight_files(str(hf_folder)) == [hf_folder / "model.safetensors"]
+    (hf_folder / "model.safetensors").unlink()
+    assert weight_files(str(hf_folder)) == [hf_folder / "pytorch_model.bin"]
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda p: (p / "config.json").write_text("[1]"), "config.json must be a JSON object"),
+        (lambda p: (p / "config.json").write_text("{}"), "config.json must .* with a model_type"),
+        (lambda p: (p / "config.json").write_text("{"), "config.json is not readable as JSON"),
+        (lambda p: (p / "config.json").write_bytes(b"\xff"), "config.json is not readable as JSON"),
         (lambda p: (p / "config.json").unlink(), "must hold config.json"),
         (
             lambda p: (p / "model.safetensors").unlink(),

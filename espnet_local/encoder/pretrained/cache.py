@@ -4,6 +4,8 @@
         WAV2VEC2_XLSR53/wav2vec2_fairseq_large_xlsr53.pth
         facebook--wav2vec2-large-xlsr-53/{config.json,model.safetensors}
         */SHA256SUMS    of the files beside it, as `sha256sum -c` reads them
+        */*.part        what a download that was cut short goes on with
+        .*.lock         held by a download
 
 `local/download_pretrained.sh <name>` fills it; training only reads it, so that the nodes it runs on
 need no network.
@@ -41,8 +43,14 @@ def check_name(name: str) -> None:
 
     Raises:
         FileNotFoundError: for what is no file, no folder, no bundle and no Hugging Face id.
+        ValueError: for no name at all, and for a file that its folder stands for.
     """
-    if not (Path(name).exists() or is_downloadable(name)):
+    path = Path(name)
+    if not name.strip():
+        raise ValueError(f"a name of pretrained weights must not be empty, got {name!r}")
+    if path.is_file() and (path.name in HF_WEIGHTS or path.suffix == ".safetensors"):
+        raise ValueError(f"{name}: name its folder, {path.parent}, with {HF_CONFIG} in it")
+    if not (path.exists() or is_downloadable(name)):
         hint = nearest(name, BUNDLES)
         what = f"no such checkpoint, folder, Hugging Face id or bundle of torchaudio{hint}"
         raise FileNotFoundError(2, what, name)
@@ -55,18 +63,21 @@ def cached_folder(name: str) -> Path:
 
 
 def weight_files(name: str) -> list[Path]:
-    """The files that a name stands for.
+    """The file of weights that a name stands for, none for a folder without one.
+
+    A changed config.json changes no weight: whether it fits is checked when they are loaded.
 
     Raises:
-        FileNotFoundError: when there are none, saying how to get them.
+        FileNotFoundError: when it is not here, saying how to get it.
+        ValueError: as `check_name`.
     """
     check_name(name)
     path = Path(name)
     if path.is_file():
         return [path]
     folder = path if path.is_dir() else cached_folder(name)
-    names = [BUNDLES[name]] if not path.exists() and name in BUNDLES else [HF_CONFIG, *HF_WEIGHTS]
-    files = [folder / file for file in names if (folder / file).exists()]
+    names = [BUNDLES[name]] if not path.exists() and name in BUNDLES else HF_WEIGHTS
+    files = [folder / file for file in names if (folder / file).is_file()][:1]
     if not files and not path.exists():
         raise FileNotFoundError(
             2, f"not downloaded yet, run {DOWNLOAD} {name}; it belongs into {folder}", name
@@ -83,4 +94,7 @@ def is_cached(name: str) -> bool:
 
 
 def _is_id(name: str) -> bool:
-    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)) and not name.endswith((".pt", ".pth"))
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) or name.endswith((".pt", ".pth")):
+        return False
+    # exp/nothere is a mistyped path where exp is a folder.
+    return not Path(name).parent.is_dir()

@@ -119,6 +119,17 @@ def check_fit(weights: Mapping[str, Tensor], places: Mapping[str, Tensor]) -> No
         raise ValueError("; ".join(problems[:5]) + more)
 
 
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """No weight may be infinite or NaN.
+
+    Raises:
+        ValueError: listing those that are.
+    """
+    broken = sorted(name for name, value in weights.items() if not value.isfinite().all())
+    if broken:
+        raise ValueError(f"weights that are not finite {_listed(broken)}")
+
+
 def _bare(name: str, form: Format) -> str:
     for prefix in _PREFIXES[form]:
         if name.startswith(prefix):

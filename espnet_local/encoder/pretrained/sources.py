@@ -7,7 +7,6 @@ values. Some fairseq checkpoints hold more than that and need to be trusted expl
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,8 @@ from espnet_local.encoder.pretrained.cache import (
     cached_folder,
     weight_files,
 )
+from espnet_local.encoder.pretrained.content import read_config
+from espnet_local.encoder.pretrained.function import fairseq_function, hugging_face_function
 from espnet_local.encoder.pretrained.names import GROUP_NORM_REASON, Format, to_ours
 
 
@@ -34,6 +35,11 @@ class Pretrained:
 
     weights: dict[str, Tensor]
     form: Format
+    function: dict[str, Any]  # what the file says of it under its own names, see `check_function`
+
+
+class UntrustedPickle(ValueError):
+    """A pickle that holds more than tensors and plain values."""
 
 
 def read_pretrained(name: str, trust_pickle: bool = False) -> Pretrained:
@@ -52,67 +58,91 @@ def read_pretrained(name: str, trust_pickle: bool = False) -> Pretrained:
     path = Path(name)
     try:
         if path.is_file():
-            return _of("fairseq", _fairseq_weights(path, trust_pickle))
+            return _of_fairseq(path, trust_pickle)
         if name in BUNDLES and not path.exists():
-            return _of("torchaudio", _tensors(_load(files[0], trust_pickle=False), "the bundle"))
-        folder = path if path.is_dir() else cached_folder(name)
-        return _of("huggingface", _folder_weights(folder))
+            weights = _tensors(load_checkpoint(files[0]), "the bundle")
+            return Pretrained(
+                weights=to_ours(weights, "torchaudio"), form="torchaudio", function={}
+            )
+        return _of_folder(path if path.is_dir() else cached_folder(name))
+    except UntrustedPickle as error:
+        raise ValueError(
+            f"{name}: {error}, and reading it would execute what it says; if you trust where it "
+            "comes from, say so with --trust_pickle"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _of(form: Format, weights: dict[str, Tensor]) -> Pretrained:
-    return Pretrained(weights=to_ours(weights, form), form=form)
-
-
-def _folder_weights(folder: Path) -> dict[str, Tensor]:
+def _of_folder(folder: Path) -> Pretrained:
     """A Hugging Face model folder: `config.json` and the weights."""
     config_path = folder / HF_CONFIG
     if not config_path.exists():
         raise ValueError(f"a Hugging Face folder must hold {HF_CONFIG}")
-    config = json.loads(config_path.read_text(encoding="utf-8"))
-    if config.get("model_type") != "wav2vec2":
-        raise ValueError(f"model_type must be wav2vec2, got {config.get('model_type')!r}")
+    config = read_config(config_path)
+    if config["model_type"] != "wav2vec2":
+        raise ValueError(f"model_type must be wav2vec2, got {config['model_type']!r}")
     if config.get("feat_extract_norm") != "layer":
         raise ValueError(GROUP_NORM_REASON)
     if not config.get("do_stable_layer_norm"):
         raise ValueError("do_stable_layer_norm must be true (layer norm first), got false")
+    return Pretrained(
+        weights=to_ours(_folder_weights(folder), "huggingface"),
+        form="huggingface",
+        function=hugging_face_function(config),
+    )
+
+
+def _folder_weights(folder: Path) -> dict[str, Tensor]:
     for name in HF_WEIGHTS:
         path = folder / name
-        if path.exists():
+        if path.is_file():
             if path.suffix == ".safetensors":
                 try:
                     return load_file(path)
                 except SafetensorError as error:
                     raise ValueError(f"{name} is not readable: {error}") from None
-            return _tensors(_load(path, trust_pickle=False), name)
+            return _tensors(load_checkpoint(path), name)
     raise ValueError(f"a Hugging Face folder must hold {' or '.join(HF_WEIGHTS)}")
 
 
-def _fairseq_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
-    value = _load(path, trust_pickle)
-    if not isinstance(value, dict) or "model" not in value:
+def _of_fairseq(path: Path, trust_pickle: bool) -> Pretrained:
+    checkpoint = load_checkpoint(path, trust_pickle)
+    if not isinstance(checkpoint, dict) or "model" not in checkpoint:
         raise ValueError("a fairseq checkpoint must hold 'model'")
-    return _tensors(value["model"], "model")
+    return Pretrained(
+        weights=to_ours(_tensors(checkpoint["model"], "model"), "fairseq"),
+        form="fairseq",
+        function=fairseq_function(checkpoint),
+    )
 
 
-def _load(path: Path, trust_pickle: bool) -> Any:
-    if trust_pickle:
-        return torch.load(path, map_location="cpu", weights_only=False)  # noqa: S614
+def load_checkpoint(path: Path, trust_pickle: bool = False) -> Any:
+    """What torch.save wrote.
+
+    Raises:
+        UntrustedPickle: when it holds more than tensors and plain values, and is not trusted.
+        ValueError: when it cannot be read, or wants a package that is not here.
+    """
     try:
+        if trust_pickle:
+            return torch.load(path, map_location="cpu", weights_only=False)  # noqa: S614
         # The options of older fairseq checkpoints: a plain bag of values.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except ModuleNotFoundError as error:
+        package = (error.name or str(error)).partition(".")[0]
+        raise ValueError(f"wants the package {package}, which is not installed") from None
     except pickle.UnpicklingError as error:
         # What torch says to a name that is not on its list; anything else is no pickle of weights.
         if "Unsupported global" in str(error) or "Unsupported class" in str(error):
-            raise ValueError(
-                "holds more than tensors and plain values, and reading it would execute what it "
-                "says; if you trust where it comes from, say so with --trust_pickle"
-            ) from None
+            raise UntrustedPickle("holds more than tensors and plain values") from None
         raise ValueError("not a readable checkpoint") from None
-    except (RuntimeError, EOFError, LookupError) as error:
-        raise ValueError(f"not a readable checkpoint: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # noqa: BLE001  # bytes that are no pickle raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"not a readable checkpoint: {reason}") from None
 
 
 def _tensors(value: Any, where: str) -> dict[str, Tensor]:
