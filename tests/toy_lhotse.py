@@ -1,5 +1,7 @@
 """lhotse manifests, written with lhotse, of short noisy recordings; with defects planted."""
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,27 @@ def supervision(name: str, recording: str, start: float, text: str | None, **mor
         **more,
     }
     return SupervisionSegment(id=name, recording_id=recording, start=start, text=text, **fields)
+
+
+def write_lines(folder: Path, part: str, recordings: list[dict], supervisions: list[dict]) -> None:
+    """Manifests of bare lines, which may be what lhotse would never write."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, lines in (("recordings", recordings), ("supervisions", supervisions)):
+        with gzip.open(folder / f"toy_{kind}_{part}.jsonl.gz", "wt") as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def recording_line(name: str, path: Path, seconds: float = 2.0) -> dict:
+    """The line of a mono recording."""
+    source = {"type": "file", "channels": [0], "source": str(path)}
+    return {"id": name, "sources": [source], "sampling_rate": RATE,
+            "num_samples": round(seconds * RATE), "duration": seconds}  # fmt: skip
+
+
+def supervision_line(name: object, recording: str, **more) -> dict:
+    """The line of a supervision of 2 s."""
+    return {"id": name, "recording_id": recording, "start": 0.0, "duration": 2.0, "channel": 0,
+            "text": f"text of {name}", "speaker": "s", **more}  # fmt: skip
 
 
 def make_lhotse(

@@ -69,7 +69,7 @@ class AmiReading:
         yield from self._exclusions[meeting]
         if meeting in self._recordings and self._supervisions[meeting]:
             recordings = {meeting: self._recordings[meeting]}
-            yield from segments_of(recordings, self._supervisions[meeting])
+            yield from segments_of(recordings, self._supervisions[meeting], set())
 
     def _exclude(self, meeting: str, name: str, reason: str) -> None:
         self._exclusions[meeting].append(Exclusion(id=name, reason=reason))
