@@ -94,13 +94,14 @@ class AmiReading:
             sources.append(AudioSource(type="file", channels=[channel], source=str(path)))
         if not sources:
             return
-        # lhotse goes by the first headset; all of a meeting are of one length.
+        # All of a meeting are of one length; where some are cut short, each file is asked later.
+        longest = max(infos, key=lambda info: info.duration)
         self._recordings[meeting] = Recording(
             id=meeting,
             sources=sources,
-            sampling_rate=infos[0].samplerate,
-            num_samples=infos[0].frames,
-            duration=infos[0].frames / infos[0].samplerate,
+            sampling_rate=longest.samplerate,
+            num_samples=longest.frames,
+            duration=longest.duration,
         )
 
     def _add_supervisions(self) -> None:
