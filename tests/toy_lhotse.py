@@ -10,6 +10,10 @@ from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 
+from local.corpora.__main__ import main
+from local.corpora.utterance import SETS
+from local.corpora.validate import validate
+
 RATE = 16_000
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
 
@@ -179,3 +183,11 @@ def _defects(folder: Path) -> tuple[list[Recording], list[SupervisionSegment]]:
         supervision("bad-late", "good", 9.0, "one"),
     ]  # fmt: skip
     return [good, gone, unreadable, unheard, command, fast], supervisions
+
+
+def prepare(tmp_path, corpus, *more):
+    out = tmp_path / "out"
+    main(["--corpus", f"lhotse:{corpus}", "--output", str(out), *map(str, more)])
+    for name in SETS:
+        assert validate(out / name).problems == []
+    return out
