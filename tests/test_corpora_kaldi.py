@@ -233,6 +233,7 @@ def test_segments_of_a_wav_that_is_cut_short_are_taken_up_to_there(source):
         "s1-before": "rec 0 1",
         "s1-beyond": "rec 0.5 1.2",
         "s1-end": "rec 0.5 -1",
+        "s1-all": "rec 0 -1",
         "s1-over": "whole 0.5 1.2",
     }
     for name in source.tables["segments"]:
@@ -240,7 +241,7 @@ def test_segments_of_a_wav_that_is_cut_short_are_taken_up_to_there(source):
     del source.tables["text"]["s1-good"], source.tables["wav.scp"]["s1-good"]
     reason = f"{path}: truncated, 32000 bytes short of what its header says"
     train = prepare(source)
-    assert excluded(train) == {"s1-beyond": reason, "s1-end": reason}
+    assert excluded(train) == {"s1-all": reason, "s1-beyond": reason, "s1-end": reason}
     lengths = read_table(train / "utt2num_samples")
     assert lengths == {"s1-before": "16000", "s1-over": "8000"}
 

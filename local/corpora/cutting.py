@@ -129,7 +129,7 @@ class _Recording(NamedTuple):
 
 
 def _open(audio: str, channel: int | None, segments: list[Segment], stack: ExitStack) -> _Recording:
-    if any(_archived(s) or (s.start_s == 0 and s.end_s is None) for s in segments):
+    if all(_archived(s) or (s.start_s == 0 and s.end_s is None) for s in segments):
         samples, sample_rate = read_any_rate(audio, channel)
         return _Recording(lambda start, stop: samples[start:stop], len(samples), sample_rate)
     stream = stack.enter_context(closing(AudioFile(audio, channel)))
