@@ -127,8 +127,9 @@ class AudioFile:
 
     def __init__(self, path: str, channel: int | None = None) -> None:
         self._path = path
-        with Path(path).open("rb"):  # libsndfile says "System error" for all that keeps it out
-            pass
+        # libsndfile says "System error" for all that keeps it out.
+        with Path(path).open("rb") as file:
+            self._missing = _missing_wav_bytes(file, os.fstat(file.fileno()).st_size)
         try:
             self._stream = soundfile.SoundFile(path)
         except soundfile.LibsndfileError as error:
@@ -137,13 +138,18 @@ class AudioFile:
         self.sample_rate: int = self._stream.samplerate
         self.length_samples: int = self._stream.frames
 
-    def read(self, start: int, stop: int) -> np.ndarray:
+    def read(self, start: int, stop: int | None) -> np.ndarray:
         """The samples from `start` to before `stop`, or to the end of the file, (N,) float32.
 
         Raises:
-            ValueError: when the file ends before its header says.
+            ValueError: when the file is cut short, and the piece is not wholly before that.
         """
-        count = max(0, min(stop, self.length_samples) - start)
+        if self._missing and (stop is None or stop > self.length_samples):
+            raise ValueError(
+                f"{self._path}: truncated, {self._missing} bytes short of what its header says"
+            )
+        stop = self.length_samples if stop is None else min(stop, self.length_samples)
+        count = max(0, stop - start)
         try:
             self._stream.seek(start)
             samples = _read_column(self._stream, count, self._column)
@@ -198,7 +204,7 @@ class AudioReader(Mapping[str, np.ndarray]):
 def split_offset(value: str) -> tuple[Path, int | None]:
     """A wav.scp value as path and offset in bytes; None when it names a whole file."""
     name, separator, offset = value.rpartition(":")
-    if separator and offset.isdecimal():
+    if separator and offset.isdecimal() and not Path(value).is_file():
         return Path(name), int(offset)
     return Path(value), None
 

@@ -4,31 +4,26 @@ import shutil
 
 import numpy as np
 import pytest
-from toy_ami import LENGTH_S, SPACING_S, TEXTS, WORD_S, defects, make_ami
-from toy_lhotse import excluded, noise
+from toy_ami import (
+    LENGTH_S,
+    SETS,
+    SPACING_S,
+    TEXTS,
+    WORD_S,
+    defects,
+    excluded_of_those_there,
+    make_ami,
+    prepare,
+)
+from toy_lhotse import noise
 
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
-from local.corpora.__main__ import main
 from local.corpora.ami import AmiCorpus
 from local.corpora.utterance import Utterance
 from local.corpora.validate import validate
 
-SETS = ("train", "dev", "test")
 WORD = round(WORD_S * 16_000)
-
-
-def prepare(tmp_path, folder, *more):
-    out = tmp_path / "out"
-    main(["--corpus", "ami", "--corpus_dir", str(folder), "--output", str(out), *more])
-    for name in SETS:
-        assert validate(out / name).problems == []
-    return out
-
-
-def excluded_of_those_there(folder):
-    """What is excluded of the meetings that are there."""
-    return {k: v for k, v in excluded(folder).items() if not v.endswith("in corpus_dir")}
 
 
 def test_headsets_become_sets_of_the_asr_partition_with_the_samples_of_their_speaker(tmp_path):

@@ -153,6 +153,24 @@ def test_a_channel_must_be_there_and_be_said_where_there_are_several(tmp_path):
             reader(path, 2)
 
 
+def test_of_a_wav_cut_short_the_pieces_before_its_end_are_read(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.tile(PCM, 100), RATE)
+    path.write_bytes(path.read_bytes()[: 44 + 2 * 20_000])
+    stream = AudioFile(str(path))
+    np.testing.assert_array_equal(
+        stream.read(19_700, 20_000) * 32768, PCM[200:].tolist() + PCM[:200].tolist()
+    )
+    for stop in (20_001, 30_000, None):
+        with pytest.raises(ValueError, match=r"a\.wav: truncated, 20000 bytes short"):
+            stream.read(0, stop)
+
+
+def test_a_file_whose_name_looks_like_a_place_in_an_archive_is_a_file(tmp_path):
+    soundfile.write(tmp_path / "take:12", PCM, RATE, format="wav")
+    np.testing.assert_array_equal(read_audio(f"{tmp_path}/take:12"), EXPECTED)
+
+
 def test_a_piece_that_the_file_no_longer_holds_is_an_error(tmp_path):
     path = tmp_path / "a.flac"
     noise = np.random.default_rng(0).integers(-3000, 3000, 80_000).astype(np.int16)

@@ -8,23 +8,11 @@ import pytest
 import soundfile
 from lhotse import load_manifest
 from lhotse.kaldi import export_to_kaldi
-from toy_lhotse import DEFECTS, RATE, excluded, make_lhotse, noise
+from toy_lhotse import DEFECTS, RATE, SETS, excluded, make_lhotse, noise, prepare
 
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
-from local.corpora.__main__ import main
 from local.corpora.lhotse_corpus import LhotseCorpus
-from local.corpora.validate import validate
-
-SETS = ("train", "dev", "test")
-
-
-def prepare(tmp_path, corpus, *more):
-    out = tmp_path / "out"
-    main(["--corpus", f"lhotse:{corpus}", "--output", str(out), *map(str, more)])
-    for name in SETS:
-        assert validate(out / name).problems == []
-    return out
 
 
 def test_manifests_become_sets_with_texts_speakers_and_samples_of_their_channel(tmp_path):
@@ -199,6 +187,15 @@ def test_a_recipe_makes_manifests_first_and_again_only_when_the_corpus_changes(t
     # Another storage of the same corpus takes the manifests that are there.
     prepare(tmp_path, "librispeech", "--corpus_dir", corpus, *STATED, "--audio_format", "wav")
     assert "unchanged, skipped: lhotse's manifests" in capsys.readouterr().err
+    # Audio that is written anew in its place, behind a link, is noticed too.
+    (corpus / "dev-clean").rename(tmp_path / "elsewhere")
+    (corpus / "dev-clean").symlink_to(tmp_path / "elsewhere")
+    prepare(tmp_path, "librispeech", "--corpus_dir", corpus, *STATED)
+    capsys.readouterr()
+    soundfile.write(corpus / "dev-clean/1/7/1-7-0000.flac", noise(1.5, 5), RATE)
+    prepare(tmp_path, "librispeech", "--corpus_dir", corpus, *STATED)
+    assert "skipped" not in capsys.readouterr().err
+    assert read_table(out / "dev/utt2num_samples")["1-7-0000"] == "24000"
     soundfile.write(corpus / "dev-clean/1/7/1-7-0002.flac", noise(1.0, 5), RATE)
     with (corpus / "dev-clean/1/7/1-7.trans.txt").open("a") as stream:
         stream.write("1-7-0002 A THIRD\n")

@@ -1,5 +1,7 @@
 """lhotse manifests, written with lhotse, of short noisy recordings; with defects planted."""
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,10 @@ import soundfile
 from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
+
+from local.corpora.__main__ import main
+from local.corpora.utterance import SETS
+from local.corpora.validate import validate
 
 RATE = 16_000
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
@@ -41,6 +47,27 @@ def supervision(name: str, recording: str, start: float, text: str | None, **mor
         **more,
     }
     return SupervisionSegment(id=name, recording_id=recording, start=start, text=text, **fields)
+
+
+def write_lines(folder: Path, part: str, recordings: list[dict], supervisions: list[dict]) -> None:
+    """Manifests of bare lines, which may be what lhotse would never write."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, lines in (("recordings", recordings), ("supervisions", supervisions)):
+        with gzip.open(folder / f"toy_{kind}_{part}.jsonl.gz", "wt") as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def recording_line(name: str, path: Path, seconds: float = 2.0) -> dict:
+    """The line of a mono recording."""
+    source = {"type": "file", "channels": [0], "source": str(path)}
+    return {"id": name, "sources": [source], "sampling_rate": RATE,
+            "num_samples": round(seconds * RATE), "duration": seconds}  # fmt: skip
+
+
+def supervision_line(name: object, recording: str, **more) -> dict:
+    """The line of a supervision of 2 s."""
+    return {"id": name, "recording_id": recording, "start": 0.0, "duration": 2.0, "channel": 0,
+            "text": f"text of {name}", "speaker": "s", **more}  # fmt: skip
 
 
 def make_lhotse(
@@ -156,3 +183,11 @@ def _defects(folder: Path) -> tuple[list[Recording], list[SupervisionSegment]]:
         supervision("bad-late", "good", 9.0, "one"),
     ]  # fmt: skip
     return [good, gone, unreadable, unheard, command, fast], supervisions
+
+
+def prepare(tmp_path, corpus, *more):
+    out = tmp_path / "out"
+    main(["--corpus", f"lhotse:{corpus}", "--output", str(out), *map(str, more)])
+    for name in SETS:
+        assert validate(out / name).problems == []
+    return out

@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
             **corpus.identity(),
         }
     )
-    there = all((options.output / set_name / "wav.scp").exists() for set_name in SETS)
+    files = ["wav.scp", "text"] + ["audio.ark"] * (options.audio_format == "flac.ark")
+    there = all((options.output / name / file).exists() for name in SETS for file in files)
     if there and is_done(options.output, wanted):
         for line in (read_stamp(options.output) or {})["sets"].values():
             log.info("unchanged, skipped: %s", line)

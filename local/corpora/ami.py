@@ -28,10 +28,11 @@ from espnet_local.files import fingerprint
 from local.corpora.ami_annotations import Root, find_annotations
 from local.corpora.ami_reading import AmiReading
 from local.corpora.cutting import Listed, SegmentCorpus, listed
+from local.corpora.tree import dated, files_below
 from local.corpora.utterance import SETS, Exclusion
 
 log = logging.getLogger(__name__)
-VERSION = 1  # raise it when the result changes with unchanged input
+VERSION = 2  # raise it when the result changes with unchanged input
 PARTITION = "full-corpus-asr"
 DEBUG_MEETINGS = 2  # of each set
 MICS = {
@@ -48,7 +49,7 @@ class AmiCorpus(SegmentCorpus):
     Raises:
         FileNotFoundError: when there is no such folder, no audio of the microphone in it, or no
             annotations.
-        ValueError: for an unknown microphone.
+        ValueError: for an unknown microphone, or different files for one headset.
     """
 
     folder: Path
@@ -76,7 +77,7 @@ class AmiCorpus(SegmentCorpus):
         else:
             files += [p for name in ("words", "segments", "corpusResources")
                       for p in sorted((root / name).iterdir())]  # fmt: skip
-        dates = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
+        dates = [[str(path.resolve()), dated(path)] for path in files]
         return {
             "corpus": "ami",
             "version": VERSION,
@@ -96,15 +97,16 @@ class AmiCorpus(SegmentCorpus):
 
     @cached_property
     def _audio(self) -> dict[str, dict[int, Path]]:
-        """The files by meeting and channel; of two of one name, the first in the alphabet."""
-        found: dict[str, dict[int, Path]] = {}
-        for path in sorted(self.folder.rglob("*.wav")):
+        """The files by meeting and channel."""
+        found: dict[str, dict[int, list[Path]]] = {}
+        for path in files_below(self.folder):
             if name := MICS[self.mic].fullmatch(path.name):
                 channel = int(name.groupdict().get("channel") or 0)
-                taken = found.setdefault(name["meeting"], {}).setdefault(channel, path)
-                if taken != path:
-                    log.warning("%s is there twice: taking %s, not %s", path.name, taken, path)
-        return found
+                found.setdefault(name["meeting"], {}).setdefault(channel, []).append(path)
+        return {
+            meeting: {channel: _choose(meeting, paths) for channel, paths in channels.items()}
+            for meeting, channels in found.items()
+        }
 
     @cached_property
     def _sets(self) -> dict[str, Listed]:
@@ -136,3 +138,18 @@ class AmiCorpus(SegmentCorpus):
     def _meetings(self, listed: Iterable[str]) -> list[str]:
         there = [name for name in listed if name in self._audio]
         return there[:DEBUG_MEETINGS] if self.debug else there
+
+
+def _choose(meeting: str, paths: list[Path]) -> Path:
+    """The file of several of one name: the one in <meeting>/audio/, as the corpus comes."""
+    usual = [path for path in paths if path.parts[-3:-1] == (meeting, "audio")] or paths
+    taken = usual[0]
+    for other in usual[1:]:
+        if taken.stat().st_size != other.stat().st_size:
+            raise ValueError(
+                f"{taken} and {other} differ: move away the one that is not to be used"
+            )
+    for other in paths:
+        if other != taken:
+            log.warning("%s is there twice: taking %s, not %s", taken.name, taken, other)
+    return taken

@@ -6,26 +6,46 @@
 
 lhotse's reader passes over a word without times, one that no segment covers and one of no length,
 and a segment without words, without a word; it ends at a word with half of its times, a file that
-is no XML, or words without segments. Here each of these is a finding, and what lhotse gets is a
-copy without them, of the wanted meetings alone.
+is no XML, or words without segments; of two speakers with one headset, one gets the words of
+both; letters with an accent are left out of their word. Here each of these is a finding, and what
+lhotse gets is a copy without them (but for the accents), of the wanted meetings alone.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+import zlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
+from zipfile import BadZipFile, is_zipfile
 from zipfile import Path as ZipPath
-from zipfile import is_zipfile
+
+from espnet_local.cli import one_line
 
 NAMESPACE = "http://nite.sourceforge.net/"
 NITE_ID = f"{{{NAMESPACE}}}id"
 FOLDERS = ("", "ami_public_manual_1.6.2", "annotations")
 ZIPS = ("ami_public_manual*.zip", "annotations/ami_public_manual*.zip")
 MEETINGS_FILE = "corpusResources/meetings.xml"
+SPEAKER_ATTRIBUTES = (
+    "nxt_agent",
+    "global_name",
+    "channel",
+)  # each tells a meeting's speakers apart
+# Damaged, encrypted (RuntimeError), or in an encoding that is unknown or of several bytes.
+NOT_READABLE = (
+    ET.ParseError,
+    BadZipFile,
+    zlib.error,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    OSError,
+)
 
 Root: TypeAlias = "Path | ZipPath"
 
@@ -77,8 +97,8 @@ def clean_copy(root: Root, target: Path, meetings: Collection[str]) -> list[Find
     findings: list[Finding] = []
     try:
         resources = _parse(root / MEETINGS_FILE)
-    except ET.ParseError as error:
-        raise ValueError(f"{root / MEETINGS_FILE}: {error}") from None
+    except NOT_READABLE as error:
+        raise ValueError(f"{root / MEETINGS_FILE}: {one_line(error)}") from None
     kept = ET.Element(resources.tag)
     annotated = set()
     for meeting in resources:
@@ -86,9 +106,11 @@ def clean_copy(root: Root, target: Path, meetings: Collection[str]) -> list[Find
         if name not in meetings:
             continue
         kept.append(meeting)
+        taken = Counter((a, speaker.get(a)) for speaker in meeting for a in SPEAKER_ATTRIBUTES)
         for speaker in list(meeting):
             letter = speaker.get("nxt_agent", "?")
-            problem = _speaker_problem(speaker) or _copy(root, target, name, letter, findings)
+            problem = _speaker_problem(speaker, taken)
+            problem = problem or _copy(root, target, name, letter, findings)
             if problem:
                 findings.append(Finding(name, f"{name}.{letter}", problem))
                 meeting.remove(speaker)
@@ -99,10 +121,13 @@ def clean_copy(root: Root, target: Path, meetings: Collection[str]) -> list[Find
     return findings
 
 
-def _speaker_problem(speaker: ET.Element) -> str | None:
-    for name in ("nxt_agent", "global_name", "channel"):
-        if not speaker.get(name):
+def _speaker_problem(speaker: ET.Element, taken: Counter[tuple[str, str | None]]) -> str | None:
+    for name in SPEAKER_ATTRIBUTES:
+        value = speaker.get(name)
+        if not value:
             return f"speaker without {name} in {MEETINGS_FILE}"
+        if taken[name, value] > 1:
+            return f"several speakers with {name} {value} in {MEETINGS_FILE}"
     channel = speaker.get("channel", "")
     return None if channel.isdecimal() else f"speaker's channel must be a number, got {channel!r}"
 
@@ -111,6 +136,8 @@ def _copy(
     root: Root, target: Path, meeting: str, letter: str, findings: list[Finding]
 ) -> str | None:
     """Copies the words and segments of a speaker; returns what is wrong with all of them."""
+    from lhotse.recipes.utils import normalize_text_ami
+
     names = [f"{kind}/{meeting}.{letter}.{kind}.xml" for kind in ("words", "segments")]
     trees = []
     for name in names:
@@ -118,12 +145,13 @@ def _copy(
             return f"no {name}"
         try:
             trees.append(_parse(root / name))
-        except ET.ParseError as error:
-            return f"{name} is not readable: {error}"
+        except NOT_READABLE as error:
+            return f"{name} is not readable: {one_line(error)}"
     words, segments = trees
     spoken = []
     for word in _timed(words, "w", ("starttime", "endtime"), meeting, findings):
-        text = (word.element.text or "").strip()
+        # lhotse takes ` . ` for no full stop.
+        text = word.element.text = (word.element.text or "").strip()
         reason = None
         if not text:
             reason = "word without text"
@@ -134,6 +162,10 @@ def _copy(
             findings.append(Finding(meeting, word.element.get(NITE_ID, "?"), reason))
         elif not word.element.get("punc"):
             spoken.append(word)
+            written = normalize_text_ami(text, normalize="kaldi")
+            if not written or any(c.isalnum() and not c.isascii() for c in text):
+                reason = f"word {text!r} is written {written!r}"
+                findings.append(Finding(meeting, word.element.get(NITE_ID, "?"), reason))
     times = ("transcriber_start", "transcriber_end")
     covered: set[int] = set()
     spoken.sort(key=lambda word: word.start_s)

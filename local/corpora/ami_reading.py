@@ -69,7 +69,7 @@ class AmiReading:
         yield from self._exclusions[meeting]
         if meeting in self._recordings and self._supervisions[meeting]:
             recordings = {meeting: self._recordings[meeting]}
-            yield from segments_of(recordings, self._supervisions[meeting])
+            yield from segments_of(recordings, self._supervisions[meeting], set())
 
     def _exclude(self, meeting: str, name: str, reason: str) -> None:
         self._exclusions[meeting].append(Exclusion(id=name, reason=reason))
@@ -94,13 +94,14 @@ class AmiReading:
             sources.append(AudioSource(type="file", channels=[channel], source=str(path)))
         if not sources:
             return
-        # lhotse goes by the first headset; all of a meeting are of one length.
+        # All of a meeting are of one length; where some are cut short, each file is asked later.
+        longest = max(infos, key=lambda info: info.duration)
         self._recordings[meeting] = Recording(
             id=meeting,
             sources=sources,
-            sampling_rate=infos[0].samplerate,
-            num_samples=infos[0].frames,
-            duration=infos[0].frames / infos[0].samplerate,
+            sampling_rate=longest.samplerate,
+            num_samples=longest.frames,
+            duration=longest.duration,
         )
 
     def _add_supervisions(self) -> None:

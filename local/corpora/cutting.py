@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import groupby
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from local.corpora.utterance import DEBUG_SIZES, Exclusion, Items, TimedWord, Ut
 from local.corpora.workers import ordered_map
 
 UTTERANCES_PER_TASK = 100
-OVERSHOOT_S = 0.5  # a segment may end this much after its recording, as Kaldi allows
+OVERSHOOT_S = 0.5  # a segment may end this much after its recording, as Kaldi and lhotse allow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,8 @@ class Segment:
     end_s: float | None = None  # None: to the end of the recording
     channel: int | None = None  # of the file, from 0; None: it must have one
     words: tuple[TimedWord, ...] | None = None  # times from the segment's start
+    stated_s: float | None = None  # length of the recording, where its file must have it
+    stated_rate: int | None = None  # Hz, likewise
 
 
 class Listed(NamedTuple):
@@ -114,18 +117,19 @@ def read_segments(segments: Sequence[Segment]) -> list[Utterance | Exclusion]:
                 reason = _reason(audio, error)
                 read += [Exclusion(id=segment.id, reason=reason) for segment in of_recording]
             else:
-                read += [_cut(segment, *recording) for segment in of_recording]
+                read += [_cut(segment, recording) for segment in of_recording]
     return read
 
 
 class _Recording(NamedTuple):
-    read: Callable[[int, int], np.ndarray]  # from a sample to before another, (N,) float32
+    # From a sample to before another, None the end, (N,) float32.
+    read: Callable[[int, int | None], np.ndarray]
     length_samples: int
     sample_rate: int  # Hz
 
 
 def _open(audio: str, channel: int | None, segments: list[Segment], stack: ExitStack) -> _Recording:
-    if any(_archived(s) or (s.start_s == 0 and s.end_s is None) for s in segments):
+    if all(_archived(s) or (s.start_s == 0 and s.end_s is None) for s in segments):
         samples, sample_rate = read_any_rate(audio, channel)
         return _Recording(lambda start, stop: samples[start:stop], len(samples), sample_rate)
     stream = stack.enter_context(closing(AudioFile(audio, channel)))
@@ -140,21 +144,13 @@ def _reason(audio: str, error: ValueError | OSError) -> str:
     return one_line(error)
 
 
-def _cut(
-    segment: Segment, read: Callable[[int, int], np.ndarray], length_samples: int, sample_rate: int
-) -> Utterance | Exclusion:
-    length_s = length_samples / sample_rate
-    start_s, end_s = segment.start_s, length_s if segment.end_s is None else segment.end_s
-    reason = None
-    if start_s < 0:
-        reason = f"segment starts at {start_s} s, before its recording"
-    elif end_s <= start_s:
-        reason = f"segment ends at {end_s} s, starts at {start_s} s"
-    elif end_s > length_s + OVERSHOOT_S:
-        reason = f"segment ends at {end_s} s, its recording at {length_s:.2f} s"
-    else:
+def _cut(segment: Segment, recording: _Recording) -> Utterance | Exclusion:
+    sample_rate = recording.sample_rate
+    reason = _reason_against(segment, recording.length_samples / sample_rate, sample_rate)
+    if not reason:
+        stop = None if segment.end_s is None else round(segment.end_s * sample_rate)
         try:
-            samples = read(round(start_s * sample_rate), round(end_s * sample_rate))
+            samples = recording.read(round(segment.start_s * sample_rate), stop)
         except ValueError as error:
             reason = one_line(error)
     if reason:
@@ -168,3 +164,24 @@ def _cut(
         text=segment.text,
         words=segment.words,
     )
+
+
+def _reason_against(segment: Segment, length_s: float, sample_rate: int) -> str | None:
+    """Why a segment cannot be cut from a recording of a length, or None when it can."""
+    start_s, end_s = segment.start_s, length_s if segment.end_s is None else segment.end_s
+    stated_s, stated_rate = segment.stated_s, segment.stated_rate
+    if not (isfinite(start_s) and isfinite(end_s)):
+        return f"segment's times must be numbers, got {start_s} and {end_s}"
+    if start_s < 0:
+        return f"segment starts at {start_s} s, before its recording"
+    if stated_rate is not None and sample_rate != stated_rate:
+        return f"recording has {sample_rate} Hz, its manifest says {stated_rate} Hz"
+    if stated_s is not None and not abs(length_s - stated_s) <= OVERSHOOT_S:
+        return f"recording lasts {length_s:.2f} s, its manifest says {stated_s:.2f} s"
+    if end_s > length_s + OVERSHOOT_S:
+        return f"segment ends at {end_s} s, its recording at {length_s:.2f} s"
+    if start_s >= length_s:
+        return f"segment starts at {start_s} s, its recording ends at {length_s:.2f} s"
+    if end_s <= start_s:
+        return f"segment ends at {end_s} s, starts at {start_s} s"
+    return None

@@ -8,20 +8,33 @@ to its own log alone. With `debug`, a recipe still looks at its whole corpus.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_local.files import fingerprint
-from local.corpora.cutting import Listed, SegmentCorpus, listed
-from local.corpora.lhotse_manifests import Part, choose_parts, find_parts, parse_parts
+from local.corpora.cutting import Listed, Segment, SegmentCorpus, listed
+from local.corpora.lhotse_manifests import (
+    NOT_READABLE,
+    Part,
+    audio_files,
+    choose_parts,
+    find_parts,
+    parse_parts,
+)
 from local.corpora.lhotse_recipe import LhotseRecipe
 from local.corpora.lhotse_segments import segments_of
-from local.corpora.utterance import SETS
+from local.corpora.tree import dated
+from local.corpora.utterance import SETS, Exclusion
+
+if TYPE_CHECKING:
+    from lhotse import Recording
 
 log = logging.getLogger(__name__)
-VERSION = 1  # raise it when the result changes with unchanged input
+VERSION = 2  # raise it when the result changes with unchanged input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +63,17 @@ class LhotseCorpus(SegmentCorpus):
         _ = self._stated if self.recipe else self._chosen
 
     def identity(self) -> dict[str, object]:
-        """All that the corpus depends on: manifests by date, since they can be gigabytes."""
+        """All that the corpus depends on: manifests, which can be gigabytes, and audio by date."""
         if self.recipe:
             source: object = self.recipe.identity()
         else:
-            dates = {}
-            for part in find_parts(self.folder).values():
-                for path in (part.recordings, part.supervisions):
-                    status = path.stat()
-                    dates[str(path.resolve())] = [status.st_size, status.st_mtime_ns]
-            source = fingerprint(dates)
+            parts = [part for parts in self._chosen.values() for part in parts]
+            manifests = [path for part in parts for path in (part.recordings, part.supervisions)]
+            audio = {name for part in parts for name in audio_files(part)}
+            source = fingerprint(
+                [{str(path.resolve()): dated(path) for path in manifests},
+                 {name: dated(name) for name in audio}]
+            )  # fmt: skip
         return {
             "corpus": "lhotse",
             "version": VERSION,
@@ -80,6 +94,8 @@ class LhotseCorpus(SegmentCorpus):
     def _chosen(self) -> dict[str, list[Part]]:
         there = find_parts(self.folder)
         chosen = choose_parts(there, self._stated, self.folder)
+        if unused := sorted(there.keys() - set(chain.from_iterable(chosen.values()))):
+            log.info("%s: in no set are the parts %s", self.folder, ", ".join(unused))
         return {set_name: [there[part] for part in chosen[set_name]] for set_name in SETS}
 
     @cached_property
@@ -90,22 +106,24 @@ class LhotseCorpus(SegmentCorpus):
         return {set_name: self._read(set_name) for set_name in SETS}
 
     def _read(self, set_name: str) -> Listed:
-        from lhotse import RecordingSet, SupervisionSet
+        seen: set[str] = set()
+        items = chain.from_iterable(_items(part, seen) for part in self._chosen[set_name])
+        return listed(items, set_name, self.debug)
 
-        parts = self._chosen[set_name]
-        try:
-            recordings = {
-                recording.id: recording
-                for part in parts
-                for recording in RecordingSet.from_jsonl_lazy(part.recordings)
-            }
-            supervisions = chain.from_iterable(
-                SupervisionSet.from_jsonl_lazy(part.supervisions) for part in parts
-            )
-            return listed(segments_of(recordings, supervisions), set_name, self.debug)
-        except (EOFError, KeyError, TypeError) as error:
-            names = ", ".join(str(part.supervisions) for part in parts)
-            raise ValueError(
-                f"{names} or their recordings are cut or no lhotse manifests: "
-                f"{type(error).__name__} {error}"
-            ) from error
+
+def _items(part: Part, seen: set[str]) -> Iterator[Segment | Exclusion]:
+    """What a part holds; another part may have another recording of the same id."""
+    from lhotse import RecordingSet, SupervisionSet
+
+    recordings: dict[str, Recording | None] = {}
+    try:
+        for recording in RecordingSet.from_jsonl_lazy(part.recordings):
+            alike = recordings.setdefault(recording.id, recording) == recording
+            recordings[recording.id] = recording if alike else None
+        supervisions = SupervisionSet.from_jsonl_lazy(part.supervisions)
+        yield from segments_of(recordings, supervisions, seen)
+    except NOT_READABLE as error:
+        raise ValueError(
+            f"{part.supervisions} or their recordings are cut or no lhotse manifests: "
+            f"{type(error).__name__} {error}"
+        ) from error

@@ -8,14 +8,27 @@ stands for <part>; where a folder holds manifests of several prefixes, by <prefi
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_local.config import nearest
+from local.corpora.tree import files_below
 from local.corpora.utterance import SETS
 
+NOT_READABLE = (
+    EOFError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    gzip.BadGzipFile,
+    zlib.error,
+)
 COMMON_NAMES = {
     "train": ("train",),
     "dev": ("dev", "valid", "validation", "devel"),
@@ -39,15 +52,17 @@ def find_parts(folder: Path) -> dict[str, Part]:
 
     Raises:
         FileNotFoundError: when there is no such folder.
-        ValueError: when it holds no pair of manifests.
+        ValueError: when it holds no pair of manifests, or two of one name.
     """
     if not folder.is_dir():
         raise FileNotFoundError(2, "no such folder of lhotse manifests", str(folder))
     found: dict[tuple[str, str], dict[str, Path]] = {}
-    for path in sorted(folder.rglob("*.jsonl*")):
+    for path in files_below(folder):
         if name := _NAME.fullmatch(path.name):
             key = (name["prefix"] or "", name["part"] or "")
-            found.setdefault(key, {}).setdefault(name["kind"], path)
+            taken = found.setdefault(key, {}).setdefault(name["kind"], path)
+            if taken != path:
+                raise ValueError(f"{taken} and {path} are the same part: name a folder with one")
     pairs = {key: Part(**paths) for key, paths in found.items() if len(paths) == 2}
     if not pairs:
         raise ValueError(
@@ -59,6 +74,19 @@ def find_parts(folder: Path) -> dict[str, Part]:
         (part or prefix) if one_prefix else "_".join(filter(None, (prefix, part))): pair
         for (prefix, part), pair in sorted(pairs.items())
     }
+
+
+def audio_files(part: Part) -> Iterator[str]:
+    """The audio files that a part names, as far as its recordings are readable."""
+    is_packed = part.recordings.suffix == ".gz"
+    with gzip.open(part.recordings) if is_packed else part.recordings.open("rb") as lines:
+        try:
+            for line in lines:
+                for source in json.loads(line)["sources"]:
+                    if source["type"] == "file":
+                        yield str(source["source"])
+        except NOT_READABLE:
+            return  # reading the corpus says what is wrong
 
 
 def parse_parts(option: str) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,6 @@ import ast
 import importlib.util
 import inspect
 import logging
-import os
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,10 +18,10 @@ from espnet_local.cli import one_line
 from espnet_local.config import nearest
 from espnet_local.files import fingerprint
 from espnet_local.stamp import clear_stamp, is_done, write_stamp
+from local.corpora.tree import dated, files_below
 
 log = logging.getLogger(__name__)
 WANTED = {"corpus_dir", "output_dir"}
-AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph", ".wv1", ".wv2", ".m4a", ".aac"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,21 +92,8 @@ class LhotseRecipe:
 
 
 def tree_state(folder: Path) -> str:
-    """A fingerprint of the files under a folder: names, and dates of all that is not audio.
-
-    Audio that comes, goes or is renamed changes the date of its folder; audio that is rewritten in
-    its place is not noticed, since asking for the date of each of a million clips takes minutes.
-    """
-    state: list[tuple[str, int, int]] = []
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        others = [n for n in names if os.path.splitext(n)[1].lower() not in AUDIO_SUFFIXES]
-        for name in (".", *sorted(others)):
-            path = os.path.join(parent, name)
-            status = os.lstat(path)
-            size = 0 if name == "." else status.st_size
-            state.append((os.path.relpath(path, folder), size, status.st_mtime_ns))
-    return fingerprint(state)
+    """A fingerprint of the files under a folder: names, sizes and dates."""
+    return fingerprint([[str(p.relative_to(folder)), dated(p)] for p in files_below(folder)])
 
 
 def _modules() -> dict[str, Path]:

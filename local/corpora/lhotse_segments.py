@@ -26,19 +26,24 @@ HARMLESS_TRANSFORMS = ("Resample",)  # audio is resampled here anyway
 
 
 def segments_of(
-    recordings: Mapping[str, Recording], supervisions: Iterable[SupervisionSegment]
+    recordings: Mapping[str, Recording | None],
+    supervisions: Iterable[SupervisionSegment],
+    seen: set[str],
 ) -> Iterator[Segment | Exclusion]:
     """One segment or exclusion a supervision, then the recordings that none speaks of.
 
     Args:
-        recordings: by id.
+        recordings: by id; None where several have it.
         supervisions: in any order; of two with one id, the first counts.
+        seen: ids that are taken; gets those of these supervisions.
     """
-    seen: set[str] = set()
     used: set[str] = set()
     notes: Counter[str] = Counter()
     for supervision in supervisions:
-        used.add(supervision.recording_id)
+        used.add(str(supervision.recording_id))
+        if fault := _fault(supervision):
+            yield Exclusion(id=str(supervision.id).strip() or "''", reason=fault)
+            continue
         utterance = "_".join(supervision.id.split())  # a space ends a key of a Kaldi table
         if utterance in seen:
             yield Exclusion(id=utterance, reason="duplicate id")
@@ -54,21 +59,42 @@ def segments_of(
         log.warning("%d utterances %s", count, note)
 
 
+def _fault(supervision: SupervisionSegment) -> str | None:
+    """What is of the wrong type: lhotse checks none."""
+    for name in ("id", "recording_id", "text", "speaker"):
+        value = getattr(supervision, name)
+        if not isinstance(value, str) and (value is not None or name in ("id", "recording_id")):
+            return f"{name} must be a string, got {value!r}"
+    if not supervision.id.strip():
+        return "empty id"
+    for name in ("start", "duration"):
+        value = getattr(supervision, name)
+        if not isinstance(value, (int, float)):
+            return f"{name} must be a number, got {value!r}"
+    channel = supervision.channel
+    channels = channel if isinstance(channel, list) else [channel]
+    if not channels or not all(isinstance(each, int) for each in channels):
+        return f"channel must be a number or several, got {channel!r}"
+    return None
+
+
 def _segment(
     utterance: str,
     supervision: SupervisionSegment,
-    recordings: Mapping[str, Recording],
+    recordings: Mapping[str, Recording | None],
     notes: Counter[str],
 ) -> Segment:
-    recording = recordings.get(supervision.recording_id)
+    name = supervision.recording_id
+    recording = recordings.get(name)
     if recording is None:
-        raise LeftOut(f"no recording {supervision.recording_id} in the manifest")
+        count = "several recordings" if name in recordings else "no recording"
+        raise LeftOut(f"{count} {name} in the manifest")
     if not (supervision.text or "").strip():
         raise LeftOut("empty transcript")
     audio, channel = _audio(recording, supervision, notes)
-    speaker = supervision.speaker
+    speaker = (supervision.speaker or "").strip()
     if not speaker:
-        speaker = supervision.recording_id
+        speaker = name
         notes["have no speaker: their recording stands for it"] += 1
     end_s = supervision.start + supervision.duration
     whole = supervision.start == 0 and abs(end_s - recording.duration) <= DURATION_TOLERANCE_S
@@ -81,6 +107,8 @@ def _segment(
         end_s=None if whole else end_s,
         channel=channel,
         words=timed_words(supervision),
+        stated_s=recording.duration if whole else None,
+        stated_rate=recording.sampling_rate if whole and not recording.transforms else None,
     )
 
 
