@@ -49,7 +49,7 @@ def pretrained_weights(
     tokens: Path,
     spec: EncoderSpec,
     trust_pickle: bool,
-    espnet: Mapping[str, Any] | None = None,
+    espnet: Mapping[str, Any],
 ) -> InitialWeights:
     """The weights of a checkpoint of this project or a published encoder; writes nothing.
 
@@ -58,8 +58,7 @@ def pretrained_weights(
         tokens: the token list folder of the new model.
         spec: of the new encoder.
         trust_pickle: as in `read_pretrained`.
-        espnet: the new model's config, for its predictor and joiner; without it they are to be
-            those of the config beside the checkpoint.
+        espnet: the new model's config, for its predictor and joiner.
 
     Raises:
         FileNotFoundError, ValueError: for what is no encoder, or not one of this size.
@@ -81,7 +80,7 @@ def is_of_this_project(name: str) -> bool:
 
 
 def _of_this_project(
-    checkpoint: Path, tokens: Path, spec: EncoderSpec, espnet: Mapping[str, Any] | None
+    checkpoint: Path, tokens: Path, spec: EncoderSpec, espnet: Mapping[str, Any]
 ) -> InitialWeights:
     """With the same tokens the whole model is taken, otherwise the encoder alone."""
     weights = _read(checkpoint)
@@ -90,7 +89,7 @@ def _of_this_project(
     whole = config.get("token_list") == token_list
     with torch.device("meta"):  # names and shapes alone
         encoder = StreamingEncoder(spec)
-        places = _whole_model(encoder, espnet or config, len(token_list)) if whole else encoder
+        places = _whole_model(encoder, espnet, len(token_list)) if whole else encoder
     prefix = "" if whole else "encoder."
     taken = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     try:

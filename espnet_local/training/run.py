@@ -187,6 +187,7 @@ def _named_weights(setup: Setup) -> InitialWeights | None:
             setup.options.tokens,
             _encoder_spec(setup),
             setup.options.trust_pickle,
+            setup.espnet,
         )
     return None
 
