@@ -1,8 +1,11 @@
 """Common Voice from folders and tars of any release."""
 
+import gzip
 import io
+import os
 import shutil
 import tarfile
+import unicodedata
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from toy_lhotse import excluded
 
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
+from espnet_local.stamp import clear_stamp
 from local.corpora.__main__ import main
 from local.corpora.commonvoice import CommonVoiceCorpus
 from local.corpora.text_rules import load_rule
@@ -95,6 +99,61 @@ def test_validated_leaves_out_what_dev_and_test_hold_and_says_so(tmp_path):
         ("common_voice_et_17000022", "its speaker is in dev"),
         ("common_voice_et_17000023", "its sentence is in test"),
     ]
+
+
+def add_rows(path, *rows):
+    names = path.read_text().splitlines()[0].split("\t")
+    with path.open("a") as stream:
+        stream.writelines("\t".join(row.get(n, "") for n in names) + "\n" for row in rows)
+
+
+def test_a_sentence_of_test_in_another_spelling_is_not_trained_on(tmp_path):
+    folder = make_commonvoice(tmp_path, defects=False)
+    test = ["Aga Tere, hommikust?!", unicodedata.normalize("NFD", "Aga Õhtu on käes")]
+    add_rows(folder / "dev.tsv", {"client_id": "x", "path": "x.mp3", "sentence": "5 eurot, õhtul"})
+    more = [*test, unicodedata.normalize("NFD", "5 Eurot õhtul!"), "?"]
+    add_rows(
+        folder / "validated.tsv",
+        *({"client_id": f"n{i}", "path": f"n{i}.mp3", "sentence": s} for i, s in enumerate(more)),
+    )
+    corpus = CommonVoiceCorpus(
+        source=folder, language="et", train="validated", own_area=tmp_path, debug=False
+    )
+    reasons = {item.id: item.reason for item in corpus.listed("train").exclusions}
+    assert [reasons[f"n{i}"] for i in range(4)] == [
+        "its sentence is in test",
+        "its sentence is in test",
+        "its sentence is in dev",
+        "empty transcript",
+    ]
+
+
+def test_a_clip_of_two_sets_stays_in_test(tmp_path):
+    folder = make_commonvoice(tmp_path, defects=False)
+    rows = {n: (folder / f"{n}.tsv").read_text().splitlines()[1] for n in ("dev", "test")}
+    for table, row in (("train", rows["dev"]), ("train", rows["test"]), ("dev", rows["test"])):
+        with (folder / f"{table}.tsv").open("a") as stream:
+            stream.write(row + "\n")
+    out = prepare(tmp_path, folder)
+    assert excluded(out / "train") == {
+        "common_voice_et_17000013": "its clip is in dev",
+        "common_voice_et_17000017": "its clip is in test",
+    }
+    assert excluded(out / "dev") == {"common_voice_et_17000017": "its clip is in test"}
+
+
+def test_speakers_of_another_form_are_not_merged(tmp_path):
+    folder = make_commonvoice(tmp_path, defects=False)
+    rows = [
+        {"client_id": f"common_voice_speaker_{i}", "path": f"n{i}.mp3", "sentence": "tere"}
+        for i in range(3)
+    ]
+    add_rows(folder / "train.tsv", *rows)
+    corpus = CommonVoiceCorpus(
+        source=folder, language="et", train="train", own_area=tmp_path, debug=False
+    )
+    speakers = {s.speaker for s in corpus.listed("train").segments if s.id.startswith("n")}
+    assert [len(speaker) for speaker in speakers] == [16] * 3
 
 
 def test_the_result_does_not_depend_on_the_number_of_jobs(tmp_path, monkeypatch):
@@ -174,6 +233,69 @@ def test_a_tar_that_is_cut_is_one_line_and_another_in_its_place_is_taken(tmp_pat
     assert validate(prepare(tmp_path, archive) / "train").utterances == 12
 
 
+def test_a_tar_that_is_damaged_at_a_header_or_cut_between_members_is_said(tmp_path):
+    archive = pack(make_commonvoice(tmp_path, defects=False), tmp_path / "et.tar")
+    whole = archive.read_bytes()
+    with tarfile.open(archive) as stream:
+        members = stream.getmembers()
+    last = members[-1]
+    end = last.offset_data + (last.size + 511) // 512 * 512
+    middle = members[len(members) // 2].offset
+    for bad in (
+        whole[:middle] + b"\7" * 512 + whole[middle + 512 :],
+        whole[:middle],
+        whole[: middle + 300],
+        whole[:end],
+        whole[: end + 512],
+    ):
+        archive.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"et.tar is cut or no tar: .*; download it again"):
+            prepare(tmp_path, archive)
+    packed = gzip.compress(whole)
+    (tmp_path / "et.tar.gz").write_bytes(packed[:-8] + b"\0\0\0\0" + packed[-4:])
+    with pytest.raises(ValueError, match="CRC check failed"):
+        prepare(tmp_path, tmp_path / "et.tar.gz")
+
+
+def test_files_of_the_same_name_elsewhere_in_a_tar_are_not_taken(tmp_path):
+    folder = make_commonvoice(tmp_path, defects=False)
+    archive = pack(folder, tmp_path / "et.tar")
+    texts = {n: (prepare(tmp_path, archive) / n / "text").read_text() for n in SETS}
+    clip = "common_voice_et_17000001.mp3"
+    with tarfile.open(archive, "a") as stream:
+        for name in (
+            f"{RELEASE}/de/train.tsv", f"{RELEASE}/et/backup/train.tsv",
+            f"{RELEASE}/et/clips/train.tsv", f"{RELEASE}/de/clips/{clip}",
+            f"{RELEASE}/et/{clip}", f"{RELEASE}/et/clips/old/{clip}", clip,
+        ):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            stream.addfile(info, io.BytesIO(b"bad"))
+    out = prepare(tmp_path, archive)
+    assert {n: (out / n / "text").read_text() for n in SETS} == texts
+    taken = out / ".source/release"
+    assert (taken / "clips" / clip).read_bytes() == (folder / "clips" / clip).read_bytes()
+    assert (taken / "train.tsv").read_bytes() == (folder / "train.tsv").read_bytes()
+
+
+def test_an_extraction_renews_a_file_of_another_size_and_all_of_another_tar(tmp_path):
+    archive = pack(make_commonvoice(tmp_path, defects=False), tmp_path / "et.tar")
+    release = prepare(tmp_path, archive) / ".source/release"
+    clip = release / "clips/common_voice_et_17000001.mp3"
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[:100])
+    (release / "clips/stray.mp3").touch()
+    clear_stamp(release)
+    clear_stamp(tmp_path / "out")
+    prepare(tmp_path, archive)
+    assert clip.read_bytes() == whole
+    assert (release / "clips/stray.mp3").exists()
+    os.utime(archive, ns=(1, 1))
+    prepare(tmp_path, archive)
+    assert clip.read_bytes() == whole
+    assert not (release / "clips/stray.mp3").exists()
+
+
 def test_a_tar_whose_names_lead_out_of_it_is_refused(tmp_path):
     with tarfile.open(tmp_path / "bad.tar", "w") as archive:
         info = tarfile.TarInfo("../../et/train.tsv")
@@ -231,6 +353,10 @@ def test_a_language_without_a_rule_takes_the_default_and_says_so(tmp_path, capsy
         ("it", "Perche\u0301 no?", "perché no"),  # composed
         ("et", "Õh\u00adtu, Žürii", "õhtu žürii"),
         ("tr", "İstanbul IŞIK", "istanbul ışık"),
+        ("it", "perche\u00ad\u0301", "perché"),  # composed after the soft hyphen is gone
+        ("tr", "I\u0307stanbul", "istanbul"),  # composed before letters are replaced
+        ("et", "a\u200bb \ufeffc\u200ed Auf\u200clage", "a b cd auflage"),
+        ("fa", "\u200cمی\u200cخواهم\u200c", "می\u200cخواهم"),
         ("unknown", "Привет, नमस्ते। 42", "привет नमस्ते 42"),
     ],
 )
@@ -240,7 +366,14 @@ def test_sentences_become_transcripts_by_their_languages_rule(language, sentence
 
 @pytest.mark.parametrize(
     ("language", "sentence", "letter"),
-    [("en", "three & four", "&"), ("et", "5 eurot", "5"), ("de", "café", "é"), ("xx", "2 €", "€")],
+    [
+        ("en", "three & four", "&"),
+        ("et", "5 eurot", "5"),
+        ("de", "café", "é"),
+        ("xx", "2 €", "€"),
+        ("en", "a\x07b", r"\\x07"),
+        ("xx", "a\ufff9b", r"\\ufff9"),
+    ],
 )
 def test_a_character_outside_the_alphabet_is_named(language, sentence, letter):
     with pytest.raises(LeftOut, match=rf"character '{letter}' \(U\+"):

@@ -88,7 +88,7 @@ DEFECTS = {
     "marks": "empty transcript",
     "nobody": "no client_id",
     "outside": "line {outside}: path must be a file's name, got '../outside.mp3'",
-    "{first}": "duplicate id, again in line {again}",
+    "{first}": "a second row of this id, at line {again}",
 }
 
 
