@@ -90,14 +90,16 @@ def test_what_cannot_be_used_is_counted_and_listed(tmp_path, bad, reason):
 
 def test_a_set_of_which_nothing_is_left_is_an_error(tmp_path):
     items = [Exclusion(id="a", reason="no such file")]
-    with pytest.raises(ValueError, match=r"toy train: no utterance is left of 1 \(a: no such file"):
+    with pytest.raises(
+        ValueError, match=r"toy train: no utterance is left of 1 \(.*: a: no such file"
+    ):
         write(tmp_path / "train", items)
 
 
 def test_the_end_of_an_empty_set_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="toy train: the corpus has no utterance for this set"):
         write(tmp_path / "none", [])
-    with pytest.raises(ValueError, match="mend them, or take their lines out of the corpus"):
+    with pytest.raises(ValueError, match="mend them or take them out of the corpus"):
         write(tmp_path / "bad", [utterance(text="")])
 
 

@@ -197,8 +197,8 @@ def write_set(
         raise ValueError(f"{name}: the corpus has no utterance for this set")
     if not scp:
         raise ValueError(
-            f"{name}: no utterance is left of {len(excluded)} ({_commonest(excluded)}), all are "
-            f"in {folder / 'excluded.tsv'}; mend them, or take their lines out of the corpus"
+            f"{name}: no utterance is left of {len(excluded)} (mend them or take them out of the "
+            f"corpus: {_commonest(excluded)}); see {folder / 'excluded.tsv'}"
         )
     for table_name, table in (
         ("wav.scp", scp),
