@@ -11,7 +11,6 @@ from toy_manifest import COUNTS, WORDS, sound, write_nemo, write_table
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
 from local.corpora.__main__ import main
-from local.corpora.held_out import hold_out
 from local.corpora.manifest import ManifestCorpus
 from local.corpora.validate import validate
 
@@ -243,34 +242,6 @@ def test_whole_speakers_are_held_out_where_there_are_ten(rows, tmp_path, capsys)
     assert "held out whole speakers (speakers known: 10): dev 2 of 20" in said
 
 
-def test_held_out_sets_are_about_a_twentieth_and_do_not_depend_on_order():
-    speakers = {f"u{i}": f"s{i % 97}" for i in range(2000)}
-    sets = hold_out(speakers).sets
-    assert sets == hold_out(dict(reversed(speakers.items()))).sets
-    held = [sum(name == wanted for name in sets.values()) for wanted in ("dev", "test")]
-    assert all(100 <= count <= 121 for count in held)
-    for speaker in set(speakers.values()):
-        assert len({sets[u] for u, s in speakers.items() if s == speaker}) == 1
-
-
-def test_a_speaker_who_has_most_of_the_audio_is_never_held_out():
-    speakers = {f"u{i}": "big" for i in range(1000)} | {f"v{i}": f"s{i}" for i in range(12)}
-    sets = hold_out(speakers).sets
-    assert {sets[u] for u, s in speakers.items() if s == "big"} == {"train"}
-    assert [list(sets.values()).count(name) for name in SETS] == [1010, 1, 1]
-    few = {f"u{i}": f"s{i // 30}" for i in range(300)}
-    found = hold_out(few).sets
-    assert [list(found.values()).count(name) for name in SETS] == [240, 30, 30]
-
-
-def test_a_speaker_who_makes_a_set_twice_too_large_is_passed_over():
-    for seed in range(20):
-        large = {f"u{i}": f"{seed} large {i // 120}" for i in range(720)}
-        small = {f"w{i}": f"{seed} small {i // 5}" for i in range(300)}
-        sets = hold_out(large | small).sets
-        assert {sets[u] for u in large} == {"train"}
-
-
 def test_a_file_is_in_one_set_only(rows, tmp_path):
     pieces = [
         {"path": f"{i % 20}.wav", "text": "one", "offset": 0.1 * (i // 20), "duration": 0.4}
@@ -285,21 +256,6 @@ def test_a_file_is_in_one_set_only(rows, tmp_path):
         )
 
 
-def test_speakers_who_share_a_file_are_in_one_set_and_nobody_is_no_speaker():
-    speakers = {f"u{i}": f"s{i}" for i in range(20)} | {f"v{i}": f"s{i}" for i in range(20)}
-    files = {name: f"{int(name[1:]) // 2}.wav" for name in speakers}
-    sets, how = hold_out(speakers, files)
-    for first in range(0, 20, 2):
-        names = {f"{letter}{i}" for letter in "uv" for i in (first, first + 1)}
-        assert len({sets[name] for name in names}) == 1
-    assert "dev 4 of 40 utterances (2 speakers)" in how
-    alone = {f"n{i}": None for i in range(200)}
-    sets, how = hold_out(alone | speakers)
-    held = {speakers.get(name) for name, found in sets.items() if found == "dev"} - {None}
-    assert f"({len(held)} speakers)" in how
-    assert how.endswith("; 200 utterances without a speaker, whose voices may be in several sets")
-
-
 def test_a_speaker_is_held_out_by_the_name_that_is_written(rows, tmp_path):
     many = [
         {"path": f"{i}.wav", "text": "one", "speaker": name.format(i // 2)}
@@ -310,17 +266,21 @@ def test_a_speaker_is_held_out_by_the_name_that_is_written(rows, tmp_path):
     assert sum(map(len, speakers)) == len(set.union(*speakers)) == 16
 
 
-def test_a_row_of_another_set_in_the_file_of_train_is_listed(tmp_path):
+def test_a_row_of_another_set_in_the_file_of_train_is_listed(tmp_path, caplog):
     soundfile.write(tmp_path / "a.wav", sound(["one"]), 16_000)
     for name in SETS:
         row = {"path": "a.wav", "text": "one", "id": name, "split": name}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     with (tmp_path / "train.jsonl").open("a") as stream:
         stream.write(json.dumps({"path": "a.wav", "text": "x", "id": "x", "split": "eval"}) + "\n")
-    found = ManifestCorpus(path=tmp_path).listed("train")
+    corpus = ManifestCorpus(path=tmp_path)
+    found = corpus.listed("train")
     assert [segment.id for segment in found.segments] == ["train"]
     (listed,) = found.exclusions
     assert (listed.id, listed.reason) == ("x", "train.jsonl:2: split 'eval' in the file of train")
+    with caplog.at_level("INFO"):
+        list(corpus.items("train", 1))
+    assert f"1 audio files are in more than one set, such as {tmp_path}/a.wav" in caplog.text
 
 
 def test_one_file_written_in_two_ways_is_one(rows):

@@ -1,9 +1,9 @@
 """A user's own manifest: rows with an audio file and its text, see `manifest_rows`.
 
 A folder holds one file for each set, by their names (`SET_NAMES`; `train_manifest.json` is as good
-as `train.json`). A single file has a column `split` with such names, or dev and test are held out,
-see `held_out`. Relative audio files start at the manifest's folder. `offset` and `duration` (s)
-select a piece of a longer file.
+as `train.json`). A single file has a column `split` with such names, or dev and test are held out
+by audio file and speaker, see `held_out`. Relative audio files start at the manifest's folder.
+`offset` and `duration` (s) select a piece of a longer file.
 
 An utterance is called as its column `id` says, or after speaker, file and offset. Without a column
 for the speaker every utterance is its own. What cannot be used is listed in excluded.tsv; rows that
@@ -193,6 +193,16 @@ class ManifestCorpus(SegmentCorpus):
                     f"{path}: {alone} of {len(manifest.entries)} rows without a speaker; "
                     "each is a speaker of its own"
                 )
+        sets = Counter(
+            path
+            for content in self._sets.values()
+            for path in {os.path.normpath(row.path) for row in content.rows}
+        )
+        if in_several := sorted(path for path, count in sets.items() if count > 1):
+            yield (
+                f"{self.path}: {len(in_several)} audio files are in more than one set, "
+                f"such as {in_several[0]}"
+            )
         if "_split" in vars(self):
             yield f"{self.path}: {self._split[1]}"
 
