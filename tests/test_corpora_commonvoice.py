@@ -14,28 +14,16 @@ from toy_commonvoice import (
     excluded_of,
     make_commonvoice,
     pack,
+    prepare,
     write_table,
 )
 from toy_lhotse import excluded
 
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
-from local.corpora.__main__ import main
 from local.corpora.commonvoice import CommonVoiceCorpus
 from local.corpora.text_rules import load_rule
-from local.corpora.utterance import LeftOut
-from local.corpora.validate import validate
-
-SETS = ("train", "dev", "test")
-
-
-def prepare(tmp_path, source, *more, language="et"):
-    out = tmp_path / "out"
-    call = ["--corpus", "commonvoice", "--corpus_dir", str(source), "--lang", language]
-    main([*call, "--output", str(out), *more])
-    for name in SETS:
-        assert validate(out / name).problems == []
-    return out
+from local.corpora.utterance import SETS, LeftOut
 
 
 @pytest.mark.parametrize("columns", [NEW, OLD])

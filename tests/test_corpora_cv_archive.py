@@ -7,11 +7,11 @@ import shutil
 import tarfile
 
 import pytest
-from test_corpora_commonvoice import SETS, prepare
-from toy_commonvoice import RELEASE, make_commonvoice, pack
+from toy_commonvoice import RELEASE, make_commonvoice, pack, prepare
 from toy_lhotse import excluded
 
 from espnet_local.stamp import clear_stamp
+from local.corpora.utterance import SETS
 from local.corpora.validate import validate
 
 
