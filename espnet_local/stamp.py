@@ -16,11 +16,17 @@ STAMP_NAME = ".done.json"
 
 
 def read_stamp(folder: str | Path) -> dict[str, Any] | None:
-    """The stamp of `folder`, with its `fingerprint`, or None when the step is not finished."""
+    """The stamp of `folder`, with its `fingerprint`, or None when the step is not finished.
+
+    A stamp that cannot be read is none: the step is done again.
+    """
     path = Path(folder) / STAMP_NAME
     if not path.exists():
         return None
-    value = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
     return value if isinstance(value, dict) else None
 
 

@@ -116,6 +116,8 @@ def collect(tokenizer: Tokenizer, folder: Path, too_many_tokens: Path) -> SetSta
             found.words.update(words)
             found.characters.update("".join(words))
         found.utterances += len(batch)
+    if not found.utterances:
+        raise ValueError(f"{folder}: no utterance to count")
     found.speakers = sum(1 for _ in iter_table(folder / "spk2utt"))
     for path in (folder / "excluded.tsv", too_many_tokens):
         if path.exists():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -9,6 +11,7 @@ from local.corpus_statistics import PICTURE_NAME, SetStatistics
 
 LISTED_CHARACTERS = 200
 LISTED_WORDS = 10
+JOINERS = "\u200c\u200d"  # spelling, within a word
 
 
 def page(corpus: str, sets: Sequence[SetStatistics], tokens: str, vocabulary: int) -> str:
@@ -95,7 +98,19 @@ def _foreign_words(sets: Sequence[SetStatistics]) -> str:
 
 def _listed(counts: Counter[str]) -> str:
     commonest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:LISTED_WORDS]
-    return ", ".join(f"{word} ({count})" for word, count in commonest)
+    return ", ".join(f"{_shown(word)} ({count})" for word, count in commonest)
+
+
+def _shown(text: str) -> str:
+    """A word or character as Markdown; by code point what is not seen, or lacks a letter below."""
+    parts = []
+    for number, character in enumerate(text):
+        category = unicodedata.category(character)
+        is_bare_mark = number == 0 and category[0] == "M"
+        if is_bare_mark or (category[0] in "CZ" and (len(text) == 1 or character not in JOINERS)):
+            character = f"<U+{ord(character):04X}>"
+        parts.append(character)
+    return re.sub(r"[\\`*_<>\[\]#~&]", lambda found: "\\" + found[0], "".join(parts))
 
 
 def _characters(sets: Sequence[SetStatistics]) -> list[str]:
@@ -103,12 +118,14 @@ def _characters(sets: Sequence[SetStatistics]) -> list[str]:
     lines = []
     for found in sets[1:]:
         foreign = sorted(found.characters.keys() - train.keys())
-        listed = ", ".join(f"{c} (U+{ord(c):04X}, {found.characters[c]} times)" for c in foreign)
+        listed = ", ".join(
+            f"{_shown(c)} (U+{ord(c):04X}, {found.characters[c]} times)" for c in foreign
+        )
         lines.append(f"* {found.name} has of its own: {listed or 'none'}")
     total: Counter[str] = sum((found.characters for found in sets), Counter())
     commonest = sorted(total, key=lambda c: (-total[c], c))
     rows = [
-        [c, f"U+{ord(c):04X}", *(str(found.characters[c]) for found in sets)]
+        [_shown(c), f"U+{ord(c):04X}", *(str(found.characters[c]) for found in sets)]
         for c in commonest[:LISTED_CHARACTERS]
     ]
     parts = ["\n".join(lines), _table(["", "", *(found.name for found in sets)], rows, left=2)]

@@ -221,7 +221,7 @@ def texts_with_lengths(folder: Path) -> Iterator[tuple[str, str, int]]:
     """Utterance, text and samples of a data directory, one in memory at a time.
 
     Raises:
-        ValueError: when a table is not sorted, or an utterance has no length.
+        ValueError: when a table is not sorted, or an utterance has no length in samples.
     """
     tables = (sorted_rows(folder / name) for name in ("text", "utt2num_samples"))
     for utterance, (text, samples) in join_rows(*tables):
@@ -229,6 +229,11 @@ def texts_with_lengths(folder: Path) -> Iterator[tuple[str, str, int]]:
             continue
         if samples is None:
             raise ValueError(f"{folder}/utt2num_samples has no line for {utterance}")
+        if not (samples.isdecimal() and int(samples) > 0):
+            raise ValueError(
+                f"{folder}/utt2num_samples: {utterance} must have a positive integer, "
+                f"got {samples!r}"
+            )
         yield utterance, text, int(samples)
 
 

@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.nj < 1:
         parser.error(f"nj must be >= 1, got {options.nj}")
+    if options.list and options.list.is_dir():
+        parser.error(f"list must be a file, {options.list} is a folder")
     log_to_stderr()
     for folder in options.folders:
         if not folder.is_dir():
@@ -61,11 +63,15 @@ def check_all(
     """One report a directory, in their order."""
     # These bring numpy, soundfile and sentencepiece: a mistake in the call does not wait for them.
     from espnet_local.tokens import Tokenizer
+    from local.corpora.validate import shared
 
     tokenizer = Tokenizer.from_dir(options.tokens) if options.tokens else None
     expected = None
     if options.characters:
-        expected = set(options.characters.read_text(encoding="utf-8"))
+        try:
+            expected = set(options.characters.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{options.characters}: not UTF-8: {error.reason}") from None
     reports = []
     for folder in options.folders:
         report = Report(folder=folder, listen=partial(listen, folder) if listen else None)
@@ -75,6 +81,8 @@ def check_all(
         if expected is None and seen:  # none are seen where a table is missing
             expected = seen
         reports.append(report)
+    for number, key, message in shared(options.folders if len(reports) > 1 else []):
+        reports[number].add("shared", key, message)
     return reports
 
 
@@ -144,7 +152,9 @@ class Listing:
 
     def add(self, folder: Path, key: str, message: str) -> None:
         """Takes in one line."""
-        self._lines.write(f"{key}\t{folder}: {message}\n")
+        from local.corpora.utterance import Exclusion
+
+        self._lines.write(Exclusion(id=key, reason=f"{folder}: {message}").line() + "\n")
 
     def __exit__(self, kind: object, *_: object) -> None:
         from local.corpora.sorting import sorted_lines

@@ -1,8 +1,6 @@
 """Common Voice from folders and tars of any release."""
 
-import io
-import shutil
-import tarfile
+import unicodedata
 
 import numpy as np
 import pytest
@@ -16,28 +14,16 @@ from toy_commonvoice import (
     excluded_of,
     make_commonvoice,
     pack,
+    prepare,
     write_table,
 )
 from toy_lhotse import excluded
 
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
-from local.corpora.__main__ import main
 from local.corpora.commonvoice import CommonVoiceCorpus
 from local.corpora.text_rules import load_rule
-from local.corpora.utterance import LeftOut
-from local.corpora.validate import validate
-
-SETS = ("train", "dev", "test")
-
-
-def prepare(tmp_path, source, *more, language="et"):
-    out = tmp_path / "out"
-    call = ["--corpus", "commonvoice", "--corpus_dir", str(source), "--lang", language]
-    main([*call, "--output", str(out), *more])
-    for name in SETS:
-        assert validate(out / name).problems == []
-    return out
+from local.corpora.utterance import SETS, LeftOut
 
 
 @pytest.mark.parametrize("columns", [NEW, OLD])
@@ -97,6 +83,61 @@ def test_validated_leaves_out_what_dev_and_test_hold_and_says_so(tmp_path):
     ]
 
 
+def add_rows(path, *rows):
+    names = path.read_text().splitlines()[0].split("\t")
+    with path.open("a") as stream:
+        stream.writelines("\t".join(row.get(n, "") for n in names) + "\n" for row in rows)
+
+
+def test_a_sentence_of_test_in_another_spelling_is_not_trained_on(tmp_path):
+    folder = make_commonvoice(tmp_path, defects=False)
+    test = ["Aga Tere, hommikust?!", unicodedata.normalize("NFD", "Aga Õhtu on käes")]
+    add_rows(folder / "dev.tsv", {"client_id": "x", "path": "x.mp3", "sentence": "5 eurot, õhtul"})
+    more = [*test, unicodedata.normalize("NFD", "5 Eurot õhtul!"), "?"]
+    add_rows(
+        folder / "validated.tsv",
+        *({"client_id": f"n{i}", "path": f"n{i}.mp3", "sentence": s} for i, s in enumerate(more)),
+    )
+    corpus = CommonVoiceCorpus(
+        source=folder, language="et", train="validated", own_area=tmp_path, debug=False
+    )
+    reasons = {item.id: item.reason for item in corpus.listed("train").exclusions}
+    assert [reasons[f"n{i}"] for i in range(4)] == [
+        "its sentence is in test",
+        "its sentence is in test",
+        "its sentence is in dev",
+        "empty transcript",
+    ]
+
+
+def test_a_clip_of_two_sets_stays_in_test(tmp_path):
+    folder = make_commonvoice(tmp_path, defects=False)
+    rows = {n: (folder / f"{n}.tsv").read_text().splitlines()[1] for n in ("dev", "test")}
+    for table, row in (("train", rows["dev"]), ("train", rows["test"]), ("dev", rows["test"])):
+        with (folder / f"{table}.tsv").open("a") as stream:
+            stream.write(row + "\n")
+    out = prepare(tmp_path, folder)
+    assert excluded(out / "train") == {
+        "common_voice_et_17000013": "its clip is in dev",
+        "common_voice_et_17000017": "its clip is in test",
+    }
+    assert excluded(out / "dev") == {"common_voice_et_17000017": "its clip is in test"}
+
+
+def test_speakers_of_another_form_are_not_merged(tmp_path):
+    folder = make_commonvoice(tmp_path, defects=False)
+    rows = [
+        {"client_id": f"common_voice_speaker_{i}", "path": f"n{i}.mp3", "sentence": "tere"}
+        for i in range(3)
+    ]
+    add_rows(folder / "train.tsv", *rows)
+    corpus = CommonVoiceCorpus(
+        source=folder, language="et", train="train", own_area=tmp_path, debug=False
+    )
+    speakers = {s.speaker for s in corpus.listed("train").segments if s.id.startswith("n")}
+    assert [len(speaker) for speaker in speakers] == [16] * 3
+
+
 def test_the_result_does_not_depend_on_the_number_of_jobs(tmp_path, monkeypatch):
     monkeypatch.setattr("local.corpora.cutting.UTTERANCES_PER_TASK", 5)
     folder = make_commonvoice(tmp_path)
@@ -121,67 +162,6 @@ def test_a_release_is_prepared_once_and_again_when_a_tsv_changes(tmp_path, capsy
     out = prepare(tmp_path, folder)
     assert "skipped" not in capsys.readouterr().err
     assert read_table(out / "dev/text")["common_voice_et_17000013"] == "ja kena hommikust"
-
-
-@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
-def test_a_tar_gives_what_its_folder_gives_and_is_taken_out_once(tmp_path, capsys, suffix):
-    folder = make_commonvoice(tmp_path)
-    archive = pack(folder, tmp_path / f"et.{suffix}")
-    prepare(tmp_path, folder)
-    expected = {n: (tmp_path / "out" / n / "text").read_text() for n in SETS}
-    reasons = [reason.rsplit("/", 1)[-1] for reason in excluded(tmp_path / "out/train").values()]
-    out = prepare(tmp_path, archive)
-    assert {n: (out / n / "text").read_text() for n in SETS} == expected
-    found = [reason.rsplit("/", 1)[-1] for reason in excluded(out / "train").values()]
-    assert found == reasons
-    clips = {path.name for path in (out / ".source/release/clips").iterdir()}
-    assert "common_voice_et_17000001.mp3" in clips
-    assert not clips & {"common_voice_et_17000021.mp3", "digits.mp3"}  # other sets, left out
-    capsys.readouterr()
-    prepare(tmp_path, archive)
-    assert "unchanged, skipped: out/dev" in capsys.readouterr().err
-    prepare(tmp_path, archive, "--audio_format", "wav")
-    assert "unchanged, skipped: " + f"{out}/.source/release" in capsys.readouterr().err
-
-
-def test_an_extraction_that_was_killed_goes_on(tmp_path, monkeypatch):
-    archive = pack(make_commonvoice(tmp_path), tmp_path / "et.tar.gz")
-    copy, copied = shutil.copyfileobj, []
-
-    def die_at_the_tenth(stream, target):
-        copied.append(target.name)
-        if len(copied) == 10:
-            target.write(b"half")
-            raise KeyboardInterrupt
-        copy(stream, target)
-
-    monkeypatch.setattr("local.corpora.cv_archive.shutil.copyfileobj", die_at_the_tenth)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(tmp_path, archive)
-    prepare(tmp_path, archive)
-    assert len(copied) == len(set(copied)) + 1  # only the one that was cut comes again
-    assert validate(tmp_path / "out/train").utterances == 12
-
-
-def test_a_tar_that_is_cut_is_one_line_and_another_in_its_place_is_taken(tmp_path):
-    archive = pack(make_commonvoice(tmp_path), tmp_path / "et.tar.gz")
-    whole = archive.read_bytes()
-    archive.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"et.tar.gz is cut or no tar: .*; download it again"):
-        prepare(tmp_path, archive)
-    assert not (tmp_path / "out/train").exists()
-    archive.write_bytes(whole)
-    assert validate(prepare(tmp_path, archive) / "train").utterances == 12
-
-
-def test_a_tar_whose_names_lead_out_of_it_is_refused(tmp_path):
-    with tarfile.open(tmp_path / "bad.tar", "w") as archive:
-        info = tarfile.TarInfo("../../et/train.tsv")
-        info.size = 3
-        archive.addfile(info, io.BytesIO(b"abc"))
-    with pytest.raises(ValueError, match=r"bad.tar: .*outside the destination"):
-        prepare(tmp_path, tmp_path / "bad.tar")
-    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_folders_and_tars_are_said_before_anything_is_made(tmp_path):
@@ -231,6 +211,10 @@ def test_a_language_without_a_rule_takes_the_default_and_says_so(tmp_path, capsy
         ("it", "Perche\u0301 no?", "perché no"),  # composed
         ("et", "Õh\u00adtu, Žürii", "õhtu žürii"),
         ("tr", "İstanbul IŞIK", "istanbul ışık"),
+        ("it", "perche\u00ad\u0301", "perché"),  # composed after the soft hyphen is gone
+        ("tr", "I\u0307stanbul", "istanbul"),  # composed before letters are replaced
+        ("et", "a\u200bb \ufeffc\u200ed Auf\u200clage", "a b cd auflage"),
+        ("fa", "\u200cمی\u200cخواهم\u200c", "می\u200cخواهم"),
         ("unknown", "Привет, नमस्ते। 42", "привет नमस्ते 42"),
     ],
 )
@@ -240,7 +224,14 @@ def test_sentences_become_transcripts_by_their_languages_rule(language, sentence
 
 @pytest.mark.parametrize(
     ("language", "sentence", "letter"),
-    [("en", "three & four", "&"), ("et", "5 eurot", "5"), ("de", "café", "é"), ("xx", "2 €", "€")],
+    [
+        ("en", "three & four", "&"),
+        ("et", "5 eurot", "5"),
+        ("de", "café", "é"),
+        ("xx", "2 €", "€"),
+        ("en", "a\x07b", r"\\x07"),
+        ("xx", "a\ufff9b", r"\\ufff9"),
+    ],
 )
 def test_a_character_outside_the_alphabet_is_named(language, sentence, letter):
     with pytest.raises(LeftOut, match=rf"character '{letter}' \(U\+"):

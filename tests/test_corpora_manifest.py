@@ -11,7 +11,6 @@ from toy_manifest import COUNTS, WORDS, sound, write_nemo, write_table
 from espnet_local.audio import AudioReader
 from espnet_local.files import read_table
 from local.corpora.__main__ import main
-from local.corpora.held_out import hold_out
 from local.corpora.manifest import ManifestCorpus
 from local.corpora.validate import validate
 
@@ -46,6 +45,11 @@ def rows(tmp_path):
     return write
 
 
+def write_sounds_of(folder, count):
+    for number in range(count):
+        soundfile.write(folder / f"{number}.wav", sound(["one"]), 16_000)
+
+
 def corpus_ids(path, set_name="train"):
     return [item.id for item in ManifestCorpus(path=path).items(set_name, 1)]
 
@@ -59,7 +63,10 @@ def test_a_nemo_folder_becomes_three_sets_and_each_defect_is_listed(tmp_path):
     sizes = {name: len(read_table(out / name / "text")) for name in SETS}
     assert sizes == {**COUNTS, "train": COUNTS["train"] + 1}
     assert excluded(out / "train") == {
-        "train-a-train00": "train_manifest.json:14: same id as train_manifest.json:1",
+        "train-a-train00": (
+            "a second row of this id, at train_manifest.json:14; "
+            "that at train_manifest.json:1 is kept"
+        ),
         "train-a-gone": f"no such file {tmp_path}/own/clips/gone.wav",
         "train_manifest.json:16": "empty transcript",
         "train_manifest.json:17": "offset must be a number >= 0, got -1.5",
@@ -95,7 +102,9 @@ def test_a_table_with_a_column_for_the_split_becomes_three_sets(tmp_path, suffix
     assert {name: len(read_table(out / name / "text")) for name in SETS} == COUNTS
     assert list(read_table(out / "dev/utt2spk")) == [f"dev_{i}" for i in range(4)]
     assert excluded(out / "train") == {
-        "train_0": f"table{suffix}:22: same id as table{suffix}:2",
+        "train_0": (
+            f"a second row of this id, at table{suffix}:22; that at table{suffix}:2 is kept"
+        ),
         "gone": f"no such file {tmp_path}/own/clips/gone.wav",
         "other": f"table{suffix}:25: split 'invalidated' is not the name of a set",
         f"table{suffix}:26": "2 fields, the head line has 5",
@@ -233,24 +242,64 @@ def test_whole_speakers_are_held_out_where_there_are_ten(rows, tmp_path, capsys)
     assert "held out whole speakers (speakers known: 10): dev 2 of 20" in said
 
 
-def test_held_out_sets_are_about_a_twentieth_and_do_not_depend_on_order():
-    speakers = {f"u{i}": f"s{i % 97}" for i in range(2000)}
-    sets = hold_out(speakers).sets
-    assert sets == hold_out(dict(reversed(speakers.items()))).sets
-    held = [sum(name == wanted for name in sets.values()) for wanted in ("dev", "test")]
-    assert all(100 <= count <= 121 for count in held)
-    for speaker in set(speakers.values()):
-        assert len({sets[u] for u, s in speakers.items() if s == speaker}) == 1
+def test_a_file_is_in_one_set_only(rows, tmp_path):
+    pieces = [
+        {"path": f"{i % 20}.wav", "text": "one", "offset": 0.1 * (i // 20), "duration": 0.4}
+        for i in range(80)
+    ]
+    corpus = ManifestCorpus(path=rows(*pieces))
+    files = [{segment.audio for segment in corpus.listed(name).segments} for name in SETS]
+    assert sum(map(len, files)) == len(set.union(*files)) == 20
+    with pytest.raises(ValueError, match="need 3 audio files or more.*got 2; name the sets"):
+        ManifestCorpus(
+            path=rows(*[{**row, "path": f"{i % 2}.wav"} for i, row in enumerate(pieces)])
+        )
 
 
-def test_a_speaker_who_has_most_of_the_audio_is_never_held_out():
-    speakers = {f"u{i}": "big" for i in range(1000)} | {f"v{i}": f"s{i}" for i in range(12)}
-    sets = hold_out(speakers).sets
-    assert {sets[u] for u, s in speakers.items() if s == "big"} == {"train"}
-    assert [list(sets.values()).count(name) for name in SETS] == [1010, 1, 1]
-    few = {f"u{i}": f"s{i // 30}" for i in range(300)}
-    found = hold_out(few).sets
-    assert [list(found.values()).count(name) for name in SETS] == [240, 30, 30]
+def test_a_speaker_is_held_out_by_the_name_that_is_written(rows, tmp_path):
+    many = [
+        {"path": f"{i}.wav", "text": "one", "speaker": name.format(i // 2)}
+        for i, name in enumerate(["spk {}", "spk_{}", "J\u00f5e{}", "Jo\u0303e{}"] * 8)
+    ]
+    out = prepare(rows(*many), tmp_path / "out")
+    speakers = [set(read_table(out / name / "spk2utt")) for name in SETS]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 16
+
+
+def test_a_row_of_another_set_in_the_file_of_train_is_listed(tmp_path, caplog):
+    soundfile.write(tmp_path / "a.wav", sound(["one"]), 16_000)
+    for name in SETS:
+        row = {"path": "a.wav", "text": "one", "id": name, "split": name}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    with (tmp_path / "train.jsonl").open("a") as stream:
+        stream.write(json.dumps({"path": "a.wav", "text": "x", "id": "x", "split": "eval"}) + "\n")
+    corpus = ManifestCorpus(path=tmp_path)
+    found = corpus.listed("train")
+    assert [segment.id for segment in found.segments] == ["train"]
+    (listed,) = found.exclusions
+    assert (listed.id, listed.reason) == ("x", "train.jsonl:2: split 'eval' in the file of train")
+    with caplog.at_level("INFO"):
+        list(corpus.items("train", 1))
+    assert f"1 audio files are in more than one set, such as {tmp_path}/a.wav" in caplog.text
+
+
+def test_one_file_written_in_two_ways_is_one(rows):
+    once = [{"path": f"{i}.wav", "text": "one"} for i in range(4)]
+    path = rows(*once, {"path": "./3.wav", "text": "one", "offset": 0.1})
+    assert all_ids(path) == ["0", "1", "2", "3", "3-00000100"]
+    path = rows(*once, {"path": "./3.wav", "text": "one"})
+    assert all_ids(path) == ["0", "1", "2", "3", "3"]  # the second is an exclusion
+
+
+def test_audio_without_sound_is_not_held_out(rows):
+    path = rows(*[{"path": f"{i}.wav", "text": "one"} for i in range(8)])
+    for name in ("dev", "test"):
+        for found in corpus_ids(path, name):
+            soundfile.write(path.parent / f"{found}.wav", np.zeros(0), 16_000)
+    for name in ("dev", "test"):
+        assert [hasattr(item, "text") for item in ManifestCorpus(path=path).items(name, 1)] == [
+            True
+        ]
 
 
 def test_missing_audio_is_not_held_out(rows):
@@ -271,6 +320,10 @@ def test_missing_audio_is_not_held_out(rows):
         ({"offset": float("nan")}, "offset must be a number >= 0, got nan"),
         ({"offset": [1]}, r"offset must be a number >= 0, got [1]"),
         ({"duration": 0}, "duration must be a number > 0, got 0"),
+        ({"offset": True}, "offset must be a number >= 0, got True"),
+        ({"id": True}, "id must be a string, got True"),
+        ({"speaker": ["s"]}, "speaker must be a string, got ['s']"),
+        ({"path": ["1.wav"]}, "path must be a string, got ['1.wav']"),
         ({"text": 5}, "text must be a string, got 5"),
         ({"text": None}, "empty transcript"),
         ({"text": "\ud800"}, "text is not UTF-8"),
@@ -304,8 +357,8 @@ def test_a_folder_in_the_place_of_audio_is_listed(rows, tmp_path):
 
 
 def test_a_quoted_text_over_two_lines_and_a_byte_order_mark_are_read(tmp_path):
-    soundfile.write(tmp_path / "a.wav", sound(["one"]), 16_000)
-    rows = "".join(f'{i},a.wav,"one,\ntwo"\n' for i in range(3)) + '3,"a\nb"\n'
+    write_sounds_of(tmp_path, 3)
+    rows = "".join(f'{i},{i}.wav,"one,\ntwo"\n' for i in range(3)) + '3,"a\nb"\n'
     (tmp_path / "all.csv").write_text("\ufeffid, path, text\n" + rows, encoding="utf-8")
     corpus = ManifestCorpus(path=tmp_path / "all.csv")
     items = [item for name in SETS for item in corpus.items(name, 1)]
@@ -313,9 +366,35 @@ def test_a_quoted_text_over_two_lines_and_a_byte_order_mark_are_read(tmp_path):
     assert items[-1].text == "one,\ntwo"
 
 
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({2: '"one'}, {4: "unexpected end of data; an odd quotation mark?"}),
+        ({2: '"one', 5: '"one, two"'}, {4: "',' expected after '\"'; an odd quotation mark?"}),
+        (
+            {2: '"one', 5: 'one"'},
+            {
+                4: "its quotation mark closes only in line 7; line 5 is a row of its own",
+            },
+        ),
+    ],
+)
+def test_an_odd_quotation_mark_in_a_csv_costs_its_row_only(tmp_path, bad, reason):
+    write_sounds_of(tmp_path, 9)
+    rows = "".join(f"{i},{i}.wav,{bad.get(i, 'one')}\n" for i in range(9))
+    (tmp_path / "all.csv").write_text("id,path,text\n" + rows)
+    corpus = ManifestCorpus(path=tmp_path / "all.csv")
+    items = [item for name in SETS for item in corpus.items(name, 1)]
+    found = {item.id: item.reason for item in items if hasattr(item, "reason")}
+    assert found == {f"all.csv:{line}": text for line, text in reason.items()}
+    texts = {item.id: item.text for item in items if hasattr(item, "text")}
+    assert len(texts) == 8
+    assert set(texts.values()) <= {"one", "one, two", 'one"'}
+
+
 def test_an_odd_quotation_mark_in_a_tsv_is_a_letter(tmp_path):
-    soundfile.write(tmp_path / "a.wav", sound(["one"]), 16_000)
-    rows = "".join(f'{i}\ta.wav\t"one two\n' for i in range(3))
+    write_sounds_of(tmp_path, 3)
+    rows = "".join(f'{i}\t{i}.wav\t"one two\n' for i in range(3))
     (tmp_path / "all.tsv").write_text("id\tpath\ttext\n" + rows)
     corpus = ManifestCorpus(path=tmp_path / "all.tsv")
     assert [item.text for name in SETS for item in corpus.items(name, 1)] == ['"one two'] * 3
@@ -334,7 +413,7 @@ def test_changed_rows_or_audio_change_the_identity(tmp_path):
 
 
 def test_debug_takes_a_sliver(rows):
-    path = rows(*[{"path": "a.wav", "id": f"{i:03d}", "text": "one"} for i in range(100)])
+    path = rows(*[{"path": f"{i:03d}.wav", "text": "one"} for i in range(100)])
     corpus = ManifestCorpus(path=path, debug=True)
     assert [corpus.size(name) for name in SETS] == [60, 5, 5]
 

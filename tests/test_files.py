@@ -112,6 +112,13 @@ def test_a_stamp_holds_for_its_fingerprint_until_it_is_cleared(tmp_path):
     assert not is_done(tmp_path, "abc")
 
 
+@pytest.mark.parametrize("content", [b"", b'{"finger', b"\xff", b"[]"])
+def test_a_broken_stamp_is_none(tmp_path, content):
+    (tmp_path / STAMP_NAME).write_bytes(content)
+    assert read_stamp(tmp_path) is None
+    assert not is_done(tmp_path, "abc")
+
+
 def test_a_bad_line_can_be_passed_over_and_is_told(tmp_path):
     (tmp_path / "t").write_bytes(b"a 1\n\nb \xff2\n")
     told = []

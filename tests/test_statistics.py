@@ -5,6 +5,7 @@ import pytest
 from espnet_local.cli import run
 from espnet_local.files import write_table, write_text
 from local.corpus_statistics import SetStatistics, collect, main
+from local.statistics_page import page
 from local.tokens import main as make_tokens
 from local.tokens import train, write_tokens
 
@@ -93,6 +94,26 @@ def test_the_page_tells_words_and_characters_that_train_lacks(data):
     assert row(foreign, "dev") == ["3 (60.00 %)", "2", "où (2), PIPE (1)"]
     assert "* dev has of its own: | (U+007C, 1 times), ù (U+00F9, 2 times)" in page
     assert row(page, r"\|")[-3:] == ["U+007C", "0", "1"]
+
+
+def test_what_is_not_seen_is_shown_by_code_point_and_what_markdown_takes_is_escaped():
+    sets = [SetStatistics(name=n, utterances=1, samples=RATE) for n in ("train", "dev")]
+    sets[1].words.update(["*y*", "<b>", "\u202eevil", "e\u0301", "می\u200cخواهم"])
+    sets[1].characters.update("`*\u202e\u0301")
+    shown = page("c", sets, "t", 3)
+    foreign = shown.split("## Words that train lacks")[1].split("##")[0]
+    for word in (r"\*y\*", r"\<b\>", r"\<U+202E\>evil", "e\u0301", "می\u200cخواهم"):
+        assert f"{word} (1)" in foreign
+    assert "* dev has of its own: \\* (U+002A, 1 times), \\` (U+0060, 1 times)" in shown
+    assert "| \\<U+0301\\> | U+0301 |" in shown
+    assert "\u202e" not in shown
+
+
+def test_a_set_without_utterances_is_an_error_that_names_it(data):
+    for name in ("text", "utt2num_samples", "spk2utt"):
+        (data / "dev" / name).write_text("")
+    with pytest.raises(ValueError, match=r"dev: no utterance to count"):
+        make(data)
 
 
 def test_percentiles_are_exact_to_ten_milliseconds():

@@ -238,6 +238,11 @@ def test_a_mistake_in_the_command_line_is_one_line_and_status_2(data, capsys, mo
     [
         ("train/text", "s-000\n", "train/text: no transcript to train tokens on"),
         ("dev/utt2num_samples", "s-000 9000\n", "dev/utt2num_samples has no line for s-001"),
+        (
+            "dev/utt2num_samples",
+            "s-000 soon\n",
+            "dev/utt2num_samples: s-000 must have a positive integer, got 'soon'",
+        ),
     ],
 )
 def test_bad_tables_are_errors_that_name_them(data, name, text, message):

@@ -7,10 +7,13 @@ import pytest
 from toy_data_dir import TEXT, append, check, edit, write_clean
 
 from espnet_local.cli import run
+from espnet_local.files import read_table, write_table
 from local.corpora.report import PROBLEMS, REMARKS, Report
 from local.corpora.sorting import sorted_lines
+from local.corpora.validate import shared
+from local.corpora.writer import invert
 from local.tokens import train, write_tokens
-from local.validate_data import check_folder, main
+from local.validate_data import Listing, check_folder, main
 
 
 @pytest.fixture
@@ -55,6 +58,53 @@ def test_the_first_directory_tells_which_characters_are_expected(tmp_path, capsy
     (tmp_path / "all").write_text("yes no\nj\n")
     main([str(tmp_path / "dev"), "--characters", str(tmp_path / "all")])
     assert "no problems, no remarks" in capsys.readouterr().out
+
+
+def test_ids_and_audio_of_an_earlier_directory_are_remarks(tmp_path, capsys):
+    for name in ("train", "dev", "test"):
+        write_clean(tmp_path / name)
+    for name in ("text", "utt2spk", "utt2num_samples", "wav.scp"):
+        for folder in ("dev", "test"):
+            table = read_table(tmp_path / folder / name)
+            values = dict(zip([f"{folder}-{n}" for n in (1, 2)] + ["s2-c"], table.values()))
+            write_table(tmp_path / folder / name, values)
+    edit(tmp_path / "dev", "wav.scp", dev_2=read_table(tmp_path / "train/wav.scp")["s1-b"])
+    for folder in ("dev", "test"):
+        utt2spk = read_table(tmp_path / folder / "utt2spk")
+        write_table(tmp_path / folder / "spk2utt", invert(utt2spk))
+    main([str(tmp_path / name) for name in ("train", "dev", "test")])
+    shown = capsys.readouterr().out
+    train, dev, test = (tmp_path / name for name in ("train", "dev", "test"))
+    assert (
+        f"{dev}: shared: text: s2-c: its id is in {train} too; "
+        f"wav.scp: dev-2: its audio is in {train} too\n"
+    ) in shown
+    assert f"{test}: shared: text: s2-c: its id is in {train} too\n" in shown
+    assert "no problems, 3 remarks" in shown
+    assert [found.number for found in shared([train, dev, test])] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        (["--characters", "{0}/latin"], 1, "{0}/latin: not UTF-8: invalid continuation byte"),
+        (["--list", "{0}"], 2, "list must be a file, {0} is a folder"),
+    ],
+)
+def test_a_bad_option_is_one_line_that_names_the_file(folder, capsys, change, status, message):
+    (folder / "latin").write_bytes(b"caf\xe9s")
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: main([str(folder), *(value.format(folder) for value in change)]))
+    assert stop.value.code == status
+    assert message.format(folder) in capsys.readouterr().err
+
+
+def test_a_list_is_a_line_each_whatever_names_hold(folder, tmp_path):
+    with Listing(tmp_path / "list.tsv") as listing:
+        listing.add(folder, "s1-a", "gone\t\nnone \udce9")
+    assert (tmp_path / "list.tsv").read_text().splitlines()[1:] == [
+        f"s1-a\t{folder}: gone\\t\\nnone \\udce9"
+    ]
 
 
 def plant_many(folder):

@@ -48,6 +48,11 @@ def test_segments_that_are_clean_pass(segmented):
             "beyond recording",
             "s2-c: segment is 4.1 to its end s, its recording ends at 4.00 s",
         ),
+        (
+            "rec2 1e308 1.5e308",
+            "beyond recording",
+            "s2-c: segment is 1e+308 to 1.5e+308 s, its recording ends at 4.00 s",
+        ),
         ("rec2 3 2", "bad segment", "segments: s2-c: starts at 3 s, ends at 2 s"),
         ("rec2 nan 2", "bad segment", "segments: s2-c: starts at nan s, ends at 2 s"),
         (
@@ -66,6 +71,13 @@ def test_segments_that_are_clean_pass(segmented):
 def test_each_bad_segment_is_named(segmented, segment, name, message):
     edit(segmented, "segments", s2_c=segment)
     assert check(segmented) == {name: [message]}
+
+
+@pytest.mark.parametrize(("samples", "differs"), [(15_997, False), (15_996, True)])
+def test_a_segments_ends_are_rounded_and_its_length_may_differ_by_two(segmented, samples, differs):
+    edit(segmented, "segments", s2_c="rec2 1.00004 2")  # from sample 16000.64
+    edit(segmented, "utt2num_samples", s2_c=str(samples))
+    assert list(check(segmented)) == ["length differs"] * differs
 
 
 def test_a_recording_without_a_segment_is_a_remark(segmented):

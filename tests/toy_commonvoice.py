@@ -7,6 +7,10 @@ from pathlib import Path
 import soundfile
 from toy_lhotse import noise
 
+from local.corpora.__main__ import main
+from local.corpora.utterance import SETS
+from local.corpora.validate import validate
+
 RATE = 32_000  # of the clips
 RELEASE = "cv-corpus-13.0-2023-03-09"
 # Columns by release; lhotse's recipe reads only the newer ones.
@@ -88,7 +92,7 @@ DEFECTS = {
     "marks": "empty transcript",
     "nobody": "no client_id",
     "outside": "line {outside}: path must be a file's name, got '../outside.mp3'",
-    "{first}": "duplicate id, again in line {again}",
+    "{first}": "a second row of this id, at line {again}",
 }
 
 
@@ -131,3 +135,13 @@ def pack(folder: Path, path: Path) -> Path:
         for file in sorted(folder.rglob("*")):
             archive.add(file, str(file.relative_to(release.parent)), recursive=False)
     return path
+
+
+def prepare(tmp_path, source, *more, language="et"):
+    """Prepares a release, checks the sets and returns their folder."""
+    out = tmp_path / "out"
+    call = ["--corpus", "commonvoice", "--corpus_dir", str(source), "--lang", language]
+    main([*call, "--output", str(out), *more])
+    for name in SETS:
+        assert validate(out / name).problems == []
+    return out

@@ -109,8 +109,11 @@ def _info(value: str, decode: bool) -> AudioInfo | tuple[str, str]:
 
 def _samples(piece: Piece, info: AudioInfo) -> int:
     """Samples of an utterance, at the rate of its recording."""
-    end = info.frames if piece.end_s is None else round(min(piece.end_s * info.sample_rate, 1e15))
-    return max(0, min(end, info.frames) - round(piece.start_s * info.sample_rate))
+    start, end = (
+        info.frames if time_s is None else round(min(time_s * info.sample_rate, info.frames))
+        for time_s in (piece.start_s, piece.end_s)
+    )
+    return max(0, end - start)
 
 
 def _reasons(piece: Piece, info: AudioInfo, samples: int) -> Iterator[tuple[str, str]]:

@@ -74,21 +74,25 @@ def extract(
     (folder / "clips").mkdir(exist_ok=True)
     log.info("taking %s and their clips out of %s", ", ".join(tables), path)
     wanted = {f"{table}.tsv" for table in tables}
-    _take(path, {name: folder / name for name in wanted}, language)
+    _take(path, {name: folder / name for name in wanted}, language, ())
     if missing := sorted(name for name in wanted if not (folder / name).exists()):
         raise ValueError(f"{path} holds no {', '.join(missing)} of the language {language!r}")
-    _take(path, {name: folder / "clips" / name for name in clips()}, language)
+    _take(path, {name: folder / "clips" / name for name in clips()}, language, ("clips",))
     write_stamp(folder, chosen_by)
 
 
-def _take(path: Path, places: Mapping[str, Path], language: str) -> None:
-    """Writes the members whose base names have a place; each appears there when complete."""
+def _take(path: Path, places: Mapping[str, Path], language: str, within: tuple[str, ...]) -> None:
+    """Writes the members whose base names have a place; each appears there when complete.
+
+    Those `within` a folder of the language's own, that is: a tar may hold copies in others.
+    """
     count = 0
     with _opened(path) as archive:
         for member in _files(archive):
-            parents = [name for name in member.parents if name not in ("clips", ".")]
             file = places.get(member.name)
-            if file is None or (parents and language not in parents):
+            above = member.parents[: len(member.parents) - len(within)]
+            in_place = above + within == member.parents and above[-1:] in ((), (language,))
+            if file is None or not in_place:
                 continue
             if file.exists() and file.stat().st_size == member.info.size:
                 continue
@@ -112,6 +116,7 @@ def _files(archive: tarfile.TarFile) -> Iterator[_Member]:
     """The plain files of a tar, in its order.
 
     Raises:
+        tarfile.ReadError: for a tar that does not go on to its proper end.
         tarfile.FilterError: for one whose name leads out of the folder.
     """
     while (info := archive.next()) is not None:
@@ -120,12 +125,29 @@ def _files(archive: tarfile.TarFile) -> Iterator[_Member]:
             # Names of files here are our own, so that this is only a second lock.
             *parents, name = PurePosixPath(tarfile.data_filter(info, ".").name).parts
             yield _Member(info, tuple(parents), name)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("no end mark")
+    while archive.fileobj.read(1 << 20):  # gzip checks its sum at the end
+        pass
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is not there, or damaged, ends the reading with an error, not in silence."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:
+            raise  # the first of two blocks of zeros, the end of a tar
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path, "r:*") as archive:
+        with tarfile.open(path, "r:*", tarinfo=_Header) as archive:
             yield archive
     except tarfile.FilterError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -35,7 +35,7 @@ def check_row(row: Row, seen: set[str]) -> None:
     if not row.clip or row.clip != Path(row.clip).name or row.utterance.split() != [row.utterance]:
         raise LeftOut(f"line {row.number}: path must be a file's name, got {row.clip!r}")
     if row.utterance in seen:
-        raise LeftOut(f"duplicate id, again in line {row.number}")
+        raise LeftOut(f"a second row of this id, at line {row.number}")
     seen.add(row.utterance)
     if not row.client_id:
         raise LeftOut("no client_id")

@@ -1,9 +1,9 @@
 """A user's own manifest: rows with an audio file and its text, see `manifest_rows`.
 
 A folder holds one file for each set, by their names (`SET_NAMES`; `train_manifest.json` is as good
-as `train.json`). A single file has a column `split` with such names, or dev and test are held out,
-see `held_out`. Relative audio files start at the manifest's folder. `offset` and `duration` (s)
-select a piece of a longer file.
+as `train.json`). A single file has a column `split` with such names, or dev and test are held out
+by audio file and speaker, see `held_out`. Relative audio files start at the manifest's folder.
+`offset` and `duration` (s) select a piece of a longer file.
 
 An utterance is called as its column `id` says, or after speaker, file and offset. Without a column
 for the speaker every utterance is its own. What cannot be used is listed in excluded.tsv; rows that
@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,17 +25,18 @@ from typing import NamedTuple
 from espnet_local.files import fingerprint
 from local.corpora.cutting import Listed, Segment, SegmentCorpus, listed
 from local.corpora.held_out import hold_out
-from local.corpora.manifest_rows import SUFFIXES, Entry, Manifest, Rejected, read_manifest
+from local.corpora.manifest_rows import SUFFIXES, Entry, Manifest, Rejected, clean, read_manifest
 from local.corpora.utterance import SETS, Exclusion, Items
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when the result changes with unchanged input
+VERSION = 2  # raise it when the result changes with unchanged input
 SET_NAMES = {
     "train": ("train", "training"),
     "dev": ("dev", "validation", "valid", "val"),
     "test": ("test", "eval"),
 }
+MAX_HEADER_BYTES = 44  # a wav file of this size has no audio
 _SET_OF = {name: set_name for set_name, names in SET_NAMES.items() for name in names}
 
 
@@ -127,7 +127,7 @@ class ManifestCorpus(SegmentCorpus):
     @cached_property
     def _sets(self) -> dict[str, Content]:
         if len(self._contents) == len(SETS):
-            sets = {name: self._contents[path] for name, path in self._files.items()}
+            sets = {name: _of_set(name, self._contents[p]) for name, p in self._files.items()}
         elif "split" in self._manifests[self.path].columns:
             sets = self._by_column()
         else:
@@ -159,10 +159,17 @@ class ManifestCorpus(SegmentCorpus):
 
     @cached_property
     def _split(self) -> tuple[dict[str, str], str]:
-        # Audio that is missing is of no use in a set as small as dev and test.
-        rows = [row for row in self._contents[self.path].rows if row.path in self._dates]
+        # Audio that is missing or empty is of no use in a set as small as dev and test.
+        rows = [
+            row
+            for row in self._contents[self.path].rows
+            if self._dates.get(row.path, [0])[0] > MAX_HEADER_BYTES
+        ]
         try:
-            return hold_out({row.id: row.entry.speaker for row in rows})
+            return hold_out(
+                {row.id: row.entry.speaker for row in rows},
+                {row.id: os.path.normpath(row.entry.audio) for row in rows},
+            )
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
 
@@ -186,6 +193,16 @@ class ManifestCorpus(SegmentCorpus):
                     f"{path}: {alone} of {len(manifest.entries)} rows without a speaker; "
                     "each is a speaker of its own"
                 )
+        sets = Counter(
+            path
+            for content in self._sets.values()
+            for path in {os.path.normpath(row.path) for row in content.rows}
+        )
+        if in_several := sorted(path for path, count in sets.items() if count > 1):
+            yield (
+                f"{self.path}: {len(in_several)} audio files are in more than one set, "
+                f"such as {in_several[0]}"
+            )
         if "_split" in vars(self):
             yield f"{self.path}: {self._split[1]}"
 
@@ -214,13 +231,26 @@ def _set_of(name: str | None) -> str | None:
     return _SET_OF.get((name or "").lower())
 
 
+def _of_set(set_name: str, content: Content) -> Content:
+    """The file of a set without the rows that name another one."""
+    kept = Content([], list(content.rejected))
+    for row in content.rows:
+        if (_set_of(row.entry.split) or set_name) == set_name:
+            kept.rows.append(row)
+        else:
+            reason = f"{row.entry.where}: split {row.entry.split!r} in the file of {set_name}"
+            kept.rejected.append(Rejected(row.id, reason, row.entry.split))
+    return kept
+
+
 def _named(folder: Path, manifest: Manifest) -> Content:
     """Gives rows their ids; the second of two with the same one goes."""
     rejected = list(manifest.rejected)
     rows: dict[str, Named] = {}
     for name, entry in zip(_ids(manifest.entries), manifest.entries):
         if name in rows:
-            reason = f"{entry.where}: same id as {rows[name].entry.where}"
+            first = rows[name].entry.where
+            reason = f"a second row of this id, at {entry.where}; that at {first} is kept"
             rejected.append(Rejected(name, reason, entry.split))
         else:
             rows[name] = Named(name, entry, os.path.join(folder, entry.audio))
@@ -229,7 +259,7 @@ def _named(folder: Path, manifest: Manifest) -> Content:
 
 def _ids(entries: Sequence[Entry]) -> list[str]:
     """An id for each row that does not depend on where it stands."""
-    names = [_clean(entry.id) if entry.id else _made_id(entry) for entry in entries]
+    names = [entry.id or _made_id(entry) for entry in entries]
     files: dict[str, set[str]] = defaultdict(set)
     for name, entry in zip(names, entries):
         if not entry.id:
@@ -245,15 +275,10 @@ def _ids(entries: Sequence[Entry]) -> list[str]:
 
 def _made_id(entry: Entry) -> str:
     """`<speaker>-<file>-<offset in ms>`: sorted by id, rows are sorted by speaker."""
-    name, speaker = _clean(Path(entry.audio).stem) or "unnamed", _clean(entry.speaker or "")
+    name, speaker = clean(Path(entry.audio).stem) or "unnamed", entry.speaker or ""
     if not name.startswith(speaker):
         name = f"{speaker}-{name}"
     return name if entry.offset_s is None else f"{name}-{round(entry.offset_s * 1000):08d}"
-
-
-def _clean(name: str) -> str:
-    """Without what a Kaldi table or the name of a file cannot hold."""
-    return re.sub(r"[\s/\\\0-\x1f]+", "_", name)
 
 
 def _segment(row: Named) -> Segment:
@@ -261,7 +286,7 @@ def _segment(row: Named) -> Segment:
     start_s = entry.offset_s or 0.0
     return Segment(
         id=row.id,
-        speaker=_clean(entry.speaker) if entry.speaker else row.id,
+        speaker=entry.speaker or row.id,
         text=entry.text,
         audio=row.path,
         start_s=start_s,

@@ -12,7 +12,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +37,7 @@ class Entry(NamedTuple):
     where: str  # `train.jsonl:17`
     audio: str  # as it is written
     text: str
-    speaker: str | None
+    speaker: str | None  # this and `id` fit a Kaldi table
     offset_s: float | None  # None: from the beginning
     duration_s: float | None  # None: to the end
     id: str | None
@@ -70,6 +72,8 @@ def read_manifest(path: Path) -> Manifest:
         raise ValueError(f"{path}: must end in one of {', '.join(SUFFIXES)}")
     read = _json_rows if path.suffix.startswith(".json") else _table_rows
     rows = list(read(path))
+    if rows and all(isinstance(row, str) for _, row in rows):
+        raise ValueError(f"{path}: no readable row; {path.name}:{rows[0][0]}: {rows[0][1]}")
     found = _columns(path, [row for _, row in rows if not isinstance(row, str)])
     manifest = Manifest([], [], found)
     for number, row in rows:
@@ -108,26 +112,56 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    dialect: dict[str, Any] = {"delimiter": ","}
-    if path.suffix == ".tsv":
-        # An apostrophe or an odd quotation mark would swallow the lines behind it.
-        dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    """Rows by the number of their first line: a quoted text may span several."""
+    # An apostrophe or an odd quotation mark would swallow the lines behind it.
+    read = _tsv_record if path.suffix == ".tsv" else _csv_record
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        reader = csv.reader(stream, **dialect)
+        lines = list(stream)
+    if not lines:
+        return
+    try:
+        names, start = read(lines, 0, 0)
+    except ValueError as error:
+        raise ValueError(f"{path}:1: {error}") from None
+    head = [name.strip() for name in names]
+    while start < len(lines):
+        number = start + 1
         try:
-            head = [name.strip() for name in next(reader, [])]
-            line = reader.line_num
-            for fields in reader:
-                # The number of a row's first line: a quoted text may span several.
-                number, line = line + 1, reader.line_num
-                if not fields:
-                    continue
-                if len(fields) == len(head):
-                    yield number, dict(zip(head, fields))
-                else:
-                    yield number, f"{len(fields)} fields, the head line has {len(head)}"
-        except csv.Error as error:
-            raise ValueError(f"{path}:{reader.line_num}: {error}") from None
+            fields, start = read(lines, start, len(head))
+        except ValueError as error:
+            start += 1
+            yield number, str(error)
+            continue
+        if len(fields) == len(head):
+            yield number, dict(zip(head, fields))
+        elif fields:
+            yield number, f"{len(fields)} fields, the head line has {len(head)}"
+
+
+def _tsv_record(lines: Sequence[str], start: int, _: int) -> tuple[list[str], int]:
+    line = lines[start].rstrip("\r\n")
+    return line.split("\t") if line else [], start + 1
+
+
+def _csv_record(lines: Sequence[str], start: int, columns: int) -> tuple[list[str], int]:
+    """The fields of a record, and where the next one starts.
+
+    Raises:
+        ValueError: for an odd quotation mark, as far as it shows: it would glue rows together.
+    """
+    reader = csv.reader((lines[i] for i in range(start, len(lines))), strict=True)
+    try:
+        fields = next(reader, [])
+    except csv.Error as error:
+        raise ValueError(f"{error}; an odd quotation mark?") from None
+    end = start + reader.line_num
+    for inner in range(start + 1, end - 1):
+        if len(next(csv.reader([lines[inner]]), [])) == columns:
+            raise ValueError(
+                f"its quotation mark closes only in line {end}; "
+                f"line {inner + 1} is a row of its own"
+            )
+    return fields, end
 
 
 def _columns(path: Path, rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -162,8 +196,6 @@ def _entry(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> En
     text = value("text")
     if text is None:
         raise ValueError("empty transcript")
-    if not isinstance(text, str):
-        raise ValueError(f"{columns['text']} must be a string, got {text!r}")
     return Entry(
         where=where,
         audio=_string(audio, columns["audio"]),
@@ -177,24 +209,33 @@ def _entry(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> En
 
 
 def _string(value: object, column: str) -> str:
-    text = str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{column} must be a string, got {value!r}")
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{column} is not UTF-8") from None
-    return text
+    return value
 
 
 def _name(value: object, column: str) -> str | None:
-    """A name, which may be a number in JSON."""
-    return None if value is None else _string(value, column).strip() or None
+    """A name, which may be a number in JSON, as it is written into tables."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    return None if value is None else clean(_string(value, column).strip()) or None
+
+
+def clean(name: str) -> str:
+    """Composed, and without what a Kaldi table or the name of a file cannot hold."""
+    return re.sub(r"[\s/\\\0-\x1f]+", "_", unicodedata.normalize("NFC", name))
 
 
 def _seconds(value: object, column: str) -> float | None:
     if value is None:
         return None
     try:
-        seconds = float(value) if isinstance(value, (str, int, float)) else math.nan
+        is_number = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        seconds = float(value) if is_number else math.nan  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         seconds = math.nan
     positive = seconds > 0 or (seconds == 0 and column == "offset")

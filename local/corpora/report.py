@@ -36,6 +36,7 @@ REMARKS = {
     "unused recording": "no segment is of it",
     "sample rate": "not 16 kHz; preparing the corpus converts it",
     "more tokens than frames": "left out by stage 0",
+    "shared": "an id or audio of wav.scp is in an earlier directory too",
     "unexpected character": "not in --characters, or not in the first directory",
 }
 KEPT_MESSAGES = 3

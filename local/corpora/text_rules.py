@@ -14,6 +14,7 @@ from local.corpora.utterance import LeftOut
 RULES_PATH = Path(__file__).with_name("text_rules.yaml")
 DEFAULT = "default"
 APOSTROPHE = "'"
+NON_JOINER, JOINER = "\u200c", "\u200d"  # spelling in Persian and in scripts of India
 SPOKEN = frozenset("#%&*/@\\§‰")  # punctuation to Unicode, words to a reader
 
 
@@ -43,11 +44,11 @@ class TextRule:
         """
         text = unicodedata.normalize("NFC", sentence)
         text = self._cased("".join(self.replace.get(letter, letter) for letter in text))
-        # Lower case of a composed letter may be decomposed (İ).
+        # What was replaced may have stood between a letter and its mark.
         text = unicodedata.normalize("NFC", text)
         text = "".join(map(self._letter, text))
         text = re.sub(rf"(?<!\w){APOSTROPHE}|{APOSTROPHE}(?!\w)", "", text)
-        return " ".join(text.split())
+        return " ".join(filter(None, (word.strip(NON_JOINER) for word in text.split())))
 
     def _cased(self, text: str) -> str:
         if self.case == "keep":
@@ -57,15 +58,13 @@ class TextRule:
     def _letter(self, letter: str) -> str:
         category = unicodedata.category(letter)
         if self.alphabet is None:
-            known = category[0] in "LMN" or letter == APOSTROPHE
+            known = category[0] in "LMN" or letter in (APOSTROPHE, NON_JOINER, JOINER)
         else:
             known = letter in self.alphabet
         if known:
             return letter
         if letter.isspace() or (category[0] in "PZ" and letter not in SPOKEN):
             return " "
-        if category in ("Cc", "Cf"):  # soft hyphens, byte order marks, direction marks
-            return ""
         raise LeftOut(f"character {letter!r} (U+{ord(letter):04X}) outside the alphabet")
 
 

@@ -49,6 +49,18 @@ class Exclusion:
     id: str
     reason: str
 
+    def line(self) -> str:
+        """Its line in a TSV: id and reason, see `one_field`."""
+        return f"{one_field(self.id)}\t{one_field(self.reason)}"
+
+
+def one_field(text: str) -> str:
+    r"""A text as a field of a TSV in UTF-8: tabs and ends of lines as `\t` and `\n`, and bytes of
+    file names that are not UTF-8 as `\udce9`.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]", lambda c: repr(c[0])[1:-1], text)
+
 
 class LeftOut(ValueError):
     """Raised where something cannot be in a set; its message is the reason in excluded.tsv."""

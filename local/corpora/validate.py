@@ -7,7 +7,7 @@ so that the other checks go on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -65,6 +65,35 @@ def validate(folder: Path, shown_as: Path | None = None) -> Report:
         if not path.is_file():
             report.add("no audio", recording.name, f"{recording.name}: no such file {path}")
     return report
+
+
+class Shared(NamedTuple):
+    """Something of a directory that an earlier one has too."""
+
+    number: int  # of the directory, from 0
+    key: str  # the utterance, or the line of wav.scp
+    message: str
+
+
+def shared(folders: Sequence[Path]) -> Iterator[Shared]:
+    """Ids of utterances, and audio of wav.scp, in more than one directory: a leak between sets.
+
+    Tables that are missing are passed over, the order of their lines has no effect.
+    """
+    for table, by_value, what in (("text", False, "id"), ("wav.scp", True, "audio")):
+        lines = sorted_lines(
+            f"{value if by_value else key}\t{number:06d}\t{key}"
+            for number, folder in enumerate(folders)
+            if (folder / table).is_file()
+            for _, key, value in iter_table(folder / table, complain=lambda error: None)
+        )
+        fields = (line.rsplit("\t", 2) for line in lines)
+        for _, group in groupby(fields, key=lambda fields: fields[0]):
+            (_, first, _), *others = group
+            for _, number, key in others:
+                if number != first:
+                    message = f"{table}: {key}: its {what} is in {folders[int(first)]} too"
+                    yield Shared(int(number), key, message)
 
 
 def open_tables(report: Report, is_ours: bool = False) -> dict[str, Rows]:

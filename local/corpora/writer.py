@@ -38,6 +38,7 @@ AudioFormat = Literal["flac.ark", "wav", "flac"]
 AUDIO_FORMATS: tuple[str, ...] = get_args(AudioFormat)
 PROGRESS_UTTERANCES = 200
 LISTED_REASONS = 3
+MAX_NAME_BYTES = 255  # of a file, on the usual file systems
 
 
 @dataclass(kw_only=True)
@@ -97,10 +98,6 @@ class _Files:
         self._folder.mkdir()
 
     def write(self, utterance_id: str, pcm: np.ndarray) -> str:
-        if "/" in utterance_id:
-            raise ValueError(
-                f"utterance id {utterance_id!r} cannot name a file; use audio_format flac.ark"
-            )
         name = f"{utterance_id}.{self._suffix}"
         soundfile.write(self._folder / name, pcm, SAMPLE_RATE, subtype="PCM_16")
         return str(self._shown_as / name)
@@ -127,8 +124,14 @@ def to_pcm(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
 
 
-def _reason_against(utterance: Utterance) -> str | None:
+def _reason_against(utterance: Utterance, audio_format: str) -> str | None:
     """Why an utterance cannot be in a set, or None when it can."""
+    if audio_format != "flac.ark":
+        name = f"{utterance.id}.{audio_format}"
+        if "/" in name:
+            return f"id {utterance.id!r} cannot name a file; use --audio_format flac.ark"
+        if (length := len(name.encode())) > MAX_NAME_BYTES:
+            return f"id cannot name a file ({length} bytes); use --audio_format flac.ark"
     if not utterance.text.strip():
         return "empty transcript"
     if len(utterance.samples) == 0:
@@ -157,8 +160,13 @@ def write_set(
         total: how many items to expect, for the progress lines.
 
     Raises:
-        ValueError: when an utterance id comes twice, or nothing is left.
+        ValueError: when an utterance id comes twice, nothing is left, or wav.scp could not hold
+            the folder's name.
     """
+    try:
+        str(shown_as).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"output {str(shown_as)!a} is not UTF-8, wav.scp must be") from None
     folder.mkdir(parents=True, exist_ok=True)
     summary = SetSummary()
     scp, texts, speakers, lengths = {}, {}, {}, {}
@@ -168,7 +176,7 @@ def write_set(
         for count, item in enumerate(items, 1):
             if count % PROGRESS_UTTERANCES == 0:
                 _progress(f"{name} {count}/{total} utterances")
-            if isinstance(item, Utterance) and (reason := _reason_against(item)):
+            if isinstance(item, Utterance) and (reason := _reason_against(item, audio_format)):
                 item = Exclusion(id=item.id, reason=reason)
             if isinstance(item, Exclusion):
                 excluded.append(item)
@@ -183,12 +191,14 @@ def write_set(
                 ctm.append(f"{item.id} 1 {word.start_s:.3f} {word.duration_s:.3f} {word.word}")
     _write_lines(
         folder / "excluded.tsv",
-        ["utterance\treason", *sorted(f"{item.id}\t{item.reason}" for item in excluded)],
+        ["utterance\treason", *sorted(item.line() for item in excluded)],
     )
+    if not excluded and not scp:
+        raise ValueError(f"{name}: the corpus has no utterance for this set")
     if not scp:
         raise ValueError(
-            f"{name}: no utterance is left of {len(excluded)} ({_commonest(excluded)}); "
-            f"see {folder / 'excluded.tsv'}"
+            f"{name}: no utterance is left of {len(excluded)} (mend them or take them out of the "
+            f"corpus: {_commonest(excluded)}); see {folder / 'excluded.tsv'}"
         )
     for table_name, table in (
         ("wav.scp", scp),
