@@ -61,7 +61,7 @@ def _owner(corpus: str) -> str:
 
 def _prepare(corpus: Corpus, options: argparse.Namespace, name: str, wanted: str) -> None:
     # These bring numpy and soundfile: a run that skips does not wait for them.
-    from local.corpora.validate import validate
+    from local.corpora.validate import shared, validate
     from local.corpora.writer import write_set
 
     partial = begin_partial(options.output)
@@ -80,6 +80,8 @@ def _prepare(corpus: Corpus, options: argparse.Namespace, name: str, wanted: str
         if summary.excluded:
             log.warning("see %s", options.output / set_name / "excluded.tsv")
         validate(partial / set_name, options.output / set_name).raise_if_bad()
+    if leaks := list(shared([partial / set_name for set_name in SETS])):
+        log.warning("%d ids in several sets, the first: %s", len(leaks), leaks[0].message)
     clear_stamp(options.output)
     swap_in(options.output, SETS)
     write_stamp(options.output, wanted, sets=lines, made_from=corpus.identity())

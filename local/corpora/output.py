@@ -55,7 +55,7 @@ def check_claim(folder: Path, corpus: str) -> None:
         raise ValueError(f"output {folder} must be a folder, it is a file")
     marker = folder / MARKER_NAME
     if marker.exists():
-        owner = json.loads(marker.read_text(encoding="utf-8")).get("corpus")
+        owner = _owner(marker)
         # Folders of earlier versions do not tell which Kaldi folder they were made from.
         if owner not in (corpus, corpus.partition(":")[0]):
             advice = (
@@ -71,6 +71,16 @@ def check_claim(folder: Path, corpus: str) -> None:
             f"{folder} holds files that were not made here ({foreign[0]}); "
             "name another --output or move them away"
         )
+
+
+def _owner(marker: Path) -> str | None:
+    try:
+        claim = json.loads(marker.read_text(encoding="utf-8"))
+    except ValueError:
+        claim = None
+    if not isinstance(claim, dict):
+        raise ValueError(f"{marker} is not readable; delete it if the folder is yours")
+    return claim.get("corpus")
 
 
 def begin_partial(folder: Path) -> Path:
