@@ -11,6 +11,7 @@ from toy_corpus import make_toy
 from espnet_local.bin import dry_run as command
 from espnet_local.files import read_table
 from espnet_local.training import dry_run
+from espnet_local.training.batches import Batch, largest
 from espnet_local.training.setup import TrainingOptions, load_configs, make_setup
 
 pytestmark = pytest.mark.slow
@@ -92,11 +93,11 @@ def test_the_largest_batches_run_with_the_optimisers_states_and_every_layer(toy,
 
 def test_few_long_utterances_are_run_too_since_masks_grow_with_the_square(setup, monkeypatch):
     batches = [
-        dry_run.Batch(tuple("abcd"), 40.0, 9, 1),
-        dry_run.Batch(("e",), 39.0, 8, 1),
-        dry_run.Batch(tuple("fg"), 10.0, 7, 1),
+        Batch(tuple("abcd"), 40.0, 9, 1),
+        Batch(("e",), 39.0, 8, 1),
+        Batch(tuple("fg"), 10.0, 7, 1),
     ]
-    assert dry_run.largest(batches) == [batches[0], batches[1]]
+    assert largest(batches) == [batches[0], batches[1]]
 
 
 def test_the_slowest_speed_of_the_config_makes_the_longest_batch(setup, seen):
@@ -116,7 +117,7 @@ def test_the_slowest_speed_of_the_config_makes_the_longest_batch(setup, seen):
 
 def test_time_is_epochs_of_steps_and_validations(setup):
     found = dry_run.Measured(
-        longest=dry_run.Batch(("u",), 1.0, 1, 1),
+        longest=Batch(("u",), 1.0, 1, 1),
         batch_seconds=1.0,
         step_s=0.5,
         load_s=0.25,

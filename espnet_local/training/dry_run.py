@@ -13,10 +13,10 @@ import math
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,8 @@ from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.reporter import Reporter
 
-from espnet_local.config import HOP_SAMPLES, SAMPLE_RATE
-from espnet_local.files import read_table
 from espnet_local.task import ReportingTrainer, XlsrTransducerTask
+from espnet_local.training.batches import Batch, Lengths, largest, spread
 from espnet_local.training.espnet_check import write_config
 from espnet_local.training.run import complete_config, make_warm_start
 from espnet_local.training.setup import Setup
@@ -36,15 +35,6 @@ TIMED_BATCHES = 8  # spread over the lengths there are
 TIMED_VALID_BATCHES = 2
 TIMED_WARM_START_STEPS = 10
 GB = 1e9
-
-
-class Batch(NamedTuple):
-    """Utterances of one batch."""
-
-    keys: tuple[str, ...]
-    seconds: float  # padded audio
-    lattice: int  # nodes of the transducer's lattice: frames x (tokens + 1), padded
-    tokens: int  # of the longest transcript
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +94,7 @@ def _measure(setup: Setup, warm_start_s: float) -> Measured:
     model.encoder.train_batches.fill_(model.encoder.spec.thaw_after_batches)
     trainer = _Loop(args, model)
     factory = XlsrTransducerTask.build_iter_factory(args, DistributedOption(), "train")
-    lengths = _Lengths(setup)
+    lengths = Lengths(setup.options.data, setup.options.tokens)
     batches = [
         lengths.batch(keys[:: max(1, setup.options.ngpu)]) for keys in factory.sampler.batches
     ]
@@ -125,7 +115,7 @@ def _measure(setup: Setup, warm_start_s: float) -> Measured:
                     "encoder_conf.gradient_checkpointing: true"
                 ) from None
     peak = _peak_bytes(device)
-    chosen = _spread(batches, TIMED_BATCHES)
+    chosen = spread(batches, TIMED_BATCHES)
     begin = time.perf_counter()
     loaded = [_load(factory, batch) for batch in chosen]
     load_s = (time.perf_counter() - begin) / len(chosen)
@@ -142,46 +132,11 @@ def _measure(setup: Setup, warm_start_s: float) -> Measured:
     )
 
 
-def largest(batches: Sequence[Batch]) -> list[Batch]:
-    """Those that may take the most memory: by audio, by lattice, and by attention's mask."""
-    measures: tuple[Callable[[Batch], float], ...] = (
-        lambda batch: batch.seconds,
-        lambda batch: batch.lattice,
-        lambda batch: batch.seconds**2 / len(batch.keys),
-    )
-    return list(dict.fromkeys(max(batches, key=measure) for measure in measures))
-
-
 def _arguments(setup: Setup) -> argparse.Namespace:
     config = complete_config(setup)
     config.update(multiprocessing_distributed=False, init_param=[], use_tensorboard=False)
     parser = XlsrTransducerTask.get_parser()
     return parser.parse_args(["--config", write_config(setup, config)])
-
-
-class _Lengths:
-    """Samples and tokens of every utterance that is trained or validated on."""
-
-    def __init__(self, setup: Setup) -> None:
-        options = setup.options
-        self.samples: dict[str, int] = {}
-        self._tokens: dict[str, int] = {}
-        for name in ("train", "dev"):
-            shapes = read_table(options.tokens / f"{name}_text_shape")
-            self._tokens |= {utt: int(shape.split(",")[0]) for utt, shape in shapes.items()}
-            samples = read_table(options.data / name / "utt2num_samples")
-            self.samples |= {utt: int(samples[utt]) for utt in shapes}
-
-    def batch(self, keys: Sequence[str]) -> Batch:
-        """The batch of these utterances."""
-        samples = max(self.samples[key] for key in keys)
-        tokens = max(self._tokens[key] for key in keys)
-        return Batch(
-            keys=tuple(keys),
-            seconds=len(keys) * samples / SAMPLE_RATE,
-            lattice=len(keys) * (samples // HOP_SAMPLES) * (tokens + 1),
-            tokens=tokens,
-        )
 
 
 class _Loop:
@@ -235,7 +190,7 @@ def _load(factory: SequenceIterFactory, batch: Batch) -> tuple[list[str], dict[s
 def _stretched(
     data: tuple[list[str], dict[str, torch.Tensor]],
     batch: Batch,
-    lengths: _Lengths,
+    lengths: Lengths,
     slowest: float,
 ) -> tuple[list[str], dict[str, torch.Tensor]]:
     """As long as speed perturbation can make it."""
@@ -269,17 +224,10 @@ def _speeds(effects: Sequence[Any]) -> Iterator[float]:
             yield from _speeds(what)
 
 
-def _spread(batches: Sequence[Batch], count: int) -> list[Batch]:
-    """So many batches, evenly over the sorted lengths."""
-    ordered = sorted(batches, key=lambda batch: batch.seconds)
-    places = (np.arange(count) + 0.5) / count * len(ordered)
-    return [ordered[int(place)] for place in places]
-
-
-def _validation_s(args: argparse.Namespace, lengths: _Lengths, trainer: _Loop) -> float:
+def _validation_s(args: argparse.Namespace, lengths: Lengths, trainer: _Loop) -> float:
     factory = XlsrTransducerTask.build_iter_factory(args, DistributedOption(), "valid")
     batches = [lengths.batch(keys) for keys in factory.sampler.batches]
-    chosen = _spread(batches, min(TIMED_VALID_BATCHES, len(batches)))
+    chosen = spread(batches, min(TIMED_VALID_BATCHES, len(batches)))
     begin = time.perf_counter()
     loaded = [_load(factory, batch) for batch in chosen]
     taken_s = time.perf_counter() - begin + trainer.validate(loaded)
