@@ -54,7 +54,7 @@ for sub in ${substage//,/ }; do
         usage_error "--substage $sub is not in stages $stage to $stop_stage"
 done
 describe_corpus
-[[ ! -e $(absolute "$pretrained") ]] || pretrained=$(absolute "$pretrained")
+[[ -z $pretrained || ! -e $(absolute "$pretrained") ]] || pretrained=$(absolute "$pretrained")
 # For hints on what to run.
 XLSR_CALL=$(own_call stage stop_stage substage)
 export XLSR_CALL
@@ -97,7 +97,7 @@ if [[ $trust_pickle == true ]]; then training+=(--trust_pickle); fi
 "${data_call[@]}" --check
 to_fetch=$(python -m local.preflight --stage "$stage" --stop_stage "$stop_stage" \
     ${substage:+--substage "$substage"} --sets "${test_sets[@]}" --backend "$cmd_backend" \
-    "${makes_pretrained[@]}" \
+    ${cmd_config:+--backend_config "$cmd_config"} "${makes_pretrained[@]}" \
     "${training[@]}")
 
 if [[ $from_mini == true ]]; then
