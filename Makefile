@@ -1,11 +1,11 @@
 # What a developer types. The environment is made by path.sh on first use.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help test quick-test lint bench demo requirements clean
+.PHONY: help test quick-test test-cluster lint bench demo requirements clean
 
 env := source ./path.sh
 dev := $(env) && local/setup_env.sh requirements-dev.txt
-shell_files = run.sh path.sh cmd.sh .ci/run $(wildcard local/*.sh egs/*/*/*.sh)
+shell_files = run.sh path.sh cmd.sh .ci/run $(wildcard local/*.sh egs/*/*/*.sh tests/cluster/*.sh)
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -15,6 +15,9 @@ test:  ## everything the tests need, and the tests
 
 quick-test:  ## the tests that take seconds
 	@$(dev) && python -m pytest -q -m "not slow"
+
+test-cluster:  ## a real Slurm and a real GridEngine, installed (Debian, root or sudo) and tried
+	@$(dev) && tests/cluster/run.sh
 
 lint:  ## ruff, mypy on espnet_local, shellcheck
 	@$(dev) && ruff check . && ruff format --check . && python -m mypy && shellcheck -x $(shell_files)

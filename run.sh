@@ -56,7 +56,7 @@ done
 describe_corpus
 [[ $dry_run == false || ($stage -le 5 && $stop_stage -ge 1) ]] ||
     usage_error "--dry_run measures stages 1 to 5, got $stage to $stop_stage"
-[[ ! -e $(absolute "$pretrained") ]] || pretrained=$(absolute "$pretrained")
+[[ -z $pretrained || ! -e $(absolute "$pretrained") ]] || pretrained=$(absolute "$pretrained")
 # For hints on what to run.
 XLSR_CALL=$(own_call stage stop_stage substage dry_run)
 export XLSR_CALL
@@ -101,7 +101,8 @@ if [[ $trust_pickle == true ]]; then training+=(--trust_pickle); fi
 "${data_call[@]}" --check
 to_fetch=$(python -m local.preflight --stage "$stage" --stop_stage "$stop_stage" \
     ${substage:+--substage "$substage"} --sets "${test_sets[@]}" --backend "$cmd_backend" \
-    "${makes_pretrained[@]}" "${dry_flag[@]}" "${training[@]}")
+    ${cmd_config:+--backend_config "$cmd_config"} "${makes_pretrained[@]}" "${dry_flag[@]}" \
+    "${training[@]}")
 
 if [[ $from_mini == true ]]; then
     last=$((stop_stage < 1 ? stop_stage : 1))

@@ -22,6 +22,8 @@ from espnet_local.stamp import STAMP_NAME
 from espnet_local.training.espnet_check import check_with_espnet
 from espnet_local.training.plan import PRETRAINED, Plan, check_parents
 from espnet_local.training.setup import load_configs, make_setup
+from local.backends.cluster import SCHEDULERS
+from local.backends.site import read_site
 from local.corpora.utterance import SETS
 from local.gpus import visible_gpus
 
@@ -38,6 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
     log_to_stderr()
     if options.backend == "local" and options.ngpu > (count := len(visible_gpus())):
         raise ValueError(f"--ngpu {options.ngpu}: this machine has {count} GPUs")
+    if options.backend in SCHEDULERS:
+        scheduler = SCHEDULERS[options.backend]
+        read_site(options.backend_config or Path(scheduler.default_config), scheduler.program)
     stages = range(options.stage, options.stop_stage + 1)
     if options.dry_run:
         _check_training(options, [stage for stage in stages if stage in TRAINING])
@@ -107,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--stop_stage", type=int, required=True, help="-1..7, as --stage")
     add("--sets", nargs="+", required=True, help="to be decoded")
     add("--backend", default="local", help="where jobs run; the GPUs of other places are not known")
+    add("--backend_config", type=Path, help="its configuration; the one in conf/ when left out")
     add("--makes_pretrained", action="store_true", help="the pretrained weights are to be made yet")
     add("--dry_run", action="store_true", help="nothing will be trained: no parent is needed")
     add("--decode_config", type=Path, default=Path("conf/decode.yaml"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+collect_ignore = ["cluster"]  # needs real schedulers: make test-cluster
 
 Shell = Callable[..., "subprocess.CompletedProcess[str]"]
 

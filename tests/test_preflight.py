@@ -104,6 +104,13 @@ def test_the_gpus_of_another_backend_are_not_known(check) -> None:
     check(1, 1, "--ngpu", "8", "--backend", "slurm")
 
 
+def test_a_mistake_in_a_sites_configuration_is_found(check, tmp_path_factory) -> None:
+    config = tmp_path_factory.mktemp("conf") / "slurm.conf"
+    config.write_text("comand sbatch\n")
+    with pytest.raises(ValueError, match="slurm.conf:1: unknown statement 'comand'"):
+        check(1, 1, "--backend", "slurm", "--backend_config", str(config))
+
+
 def test_an_encoder_that_has_to_be_downloaded_is_named(check, monkeypatch, tmp_path, capsys):
     cache = tmp_path.with_name("cache")
     monkeypatch.setenv("XLSR_PRETRAINED", str(cache))

@@ -142,10 +142,16 @@ def test_a_corpus_folder_runs_the_recipe_on_its_corpus(recipe: Recipe, tmp_path:
     assert value_of(recipe.calls[-1], "--fsdd_dir") == f"{tmp_path}/digits"
 
 
+def test_without_a_checkpoint_the_callers_folder_is_none(recipe: Recipe, tmp_path: Path) -> None:
+    done = recipe.run("--stop_stage", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--pretrained" not in recipe.calls[-1]
+
+
 def test_an_unknown_backend_is_refused(recipe: Recipe, shell: Shell) -> None:
     done = shell(recipe.root / "run.sh", env={"cmd_backend": "slurn", "CALLS": "/dev/null"})
     assert done.returncode != 0
-    assert done.stderr == "cmd.sh: cmd_backend must be local, got 'slurn'\n"
+    assert done.stderr == "cmd.sh: cmd_backend must be local, slurm or sge, got 'slurn'\n"
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ REQUIRED = (
 PROGRAMS = {
     "sclite": "NIST's own scoring of the .trn files beside the results (Debian: sctk); "
     "the WER table is made without it",
-    "sbatch": "jobs on a Slurm cluster, through a slurm.pl named in cmd.sh",
-    "qsub": "jobs on a Grid Engine cluster, through a queue.pl named in cmd.sh",
+    "sbatch": "jobs on a Slurm cluster: cmd_backend=slurm ./run.sh",
+    "qsub": "jobs on a GridEngine cluster: cmd_backend=sge ./run.sh",
 }
 
 WARP_RNNT_USE = "a faster transducer loss on NVIDIA GPUs; torchaudio's is used without it"
