@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from local.corpora.__main__ import main
+from local.corpora.utterance import SETS
+from local.corpora.validate import validate
+
 WORDS = ("one", "two", "three", "four", "five")
 COUNTS = {"train": 12, "dev": 4, "test": 4}
 
@@ -104,3 +108,33 @@ def write_table(path: Path, split: bool = True) -> Path:
         writer.writerow(names)
         writer.writerows(row[: len(names)] for row in rows)
     return path
+
+
+def write_rows(folder: Path, *rows: dict[str, Any], name: str = "all.jsonl") -> Path:
+    """Writes rows as JSON lines, with a second of sound for each file that they name."""
+    for row in rows:
+        path = folder / (row.get("path") or row.get("file"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, sound(["one", "two", "three"]), 16_000)
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / name
+
+
+def prepare(manifest: Path, out: Path, *more: str) -> Path:
+    """Prepares a manifest; every set is valid."""
+    main(["--corpus", f"manifest:{manifest}", "--output", str(out), *more])
+    for name in SETS:
+        assert validate(out / name).problems == []
+    return out
+
+
+def excluded(folder: Path) -> dict[str, str]:
+    """What a set lists as excluded: ids with reasons."""
+    lines = (folder / "excluded.tsv").read_text().splitlines()[1:]
+    return dict(line.split("\t") for line in lines)
+
+
+def write_sounds_of(folder: Path, count: int) -> None:
+    """`0.wav`, `1.wav`, ..., a word each."""
+    for number in range(count):
+        soundfile.write(folder / f"{number}.wav", sound(["one"]), 16_000)
